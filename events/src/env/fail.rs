@@ -1,0 +1,59 @@
+//! When has an environment failed? When a step cannot be done, or its deadline has passed.
+
+use chrono::{DateTime, Utc};
+
+use super::{Env, EnvEvent, EnvFailed, EnvRefusal, Phase, Status};
+use crate::aggregate::Decision;
+
+/// A step toward the state asked for cannot be done.
+pub fn fail(state: &Env, failed: EnvFailed) -> Decision<EnvEvent, EnvRefusal> {
+    Ok(state.status.is_pending().then(|| failed.into()))
+}
+
+/// The deadline of a pending state has passed.
+pub fn overdue(state: &Env, now: DateTime<Utc>) -> Decision<EnvEvent, EnvRefusal> {
+    let Some(deadline) = state.deadline.filter(|deadline| *deadline <= now) else {
+        return Ok(None);
+    };
+    let phase = match state.status {
+        Status::Creating if !state.ports_missing().is_empty() => Phase::Port,
+        Status::Creating if state.engine_ref.is_none() => Phase::Create,
+        Status::Creating | Status::Starting => Phase::Ready,
+        Status::Stopping => Phase::Stop,
+        Status::Deleting => Phase::Delete,
+        Status::Absent | Status::Running | Status::Stopped | Status::Failed | Status::Deleted => {
+            return Ok(None);
+        }
+    };
+    Ok(Some(
+        EnvFailed {
+            phase,
+            code: "deadline_exceeded".to_owned(),
+            reason: format!("still {} at its deadline {deadline}", state.status.name()),
+        }
+        .into(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::testing::{asked, bound, running};
+    use crate::testing::{given, t};
+
+    #[test]
+    fn a_pending_environment_fails_at_its_deadline_and_not_before() {
+        let asked_for = given::<Env>(vec![(0, asked().into())]);
+        assert_eq!(overdue(&asked_for, t(299)), Ok(None));
+        let event = overdue(&asked_for, t(300)).unwrap().unwrap();
+        assert!(matches!(&event, EnvEvent::EnvFailed(failed) if failed.phase == Phase::Port), "{event:?}");
+        let has_port = given::<Env>(vec![(0, asked().into()), (1, bound(30000).into())]);
+        let event = overdue(&has_port, t(300)).unwrap().unwrap();
+        assert!(matches!(&event, EnvEvent::EnvFailed(failed) if failed.phase == Phase::Create), "{event:?}");
+    }
+
+    #[test]
+    fn a_settled_environment_is_never_overdue() {
+        assert_eq!(overdue(&given(running()), t(1_000_000)), Ok(None));
+    }
+}

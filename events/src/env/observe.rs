@@ -1,0 +1,93 @@
+//! What does an observation of the engine mean for the environment?
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{Env, EnvEvent, EnvFailed, EnvRefusal, Phase, PodCreated, PodLost, PodReady, Status, deadlines};
+use crate::aggregate::Decision;
+
+/// Lost more often than this within [`LOSS_WINDOW_S`], it is failed instead of started again.
+pub const LOSSES_MAX: usize = 3;
+pub const LOSS_WINDOW_S: i64 = 600;
+
+fn not_waiting(state: &Env) -> EnvRefusal {
+    EnvRefusal::WrongStatus { status: state.status.name(), needs: "creating or starting" }
+}
+
+fn is_coming_up(state: &Env) -> bool {
+    matches!(state.status, Status::Creating | Status::Starting)
+}
+
+/// The container was made.
+pub fn created(state: &Env, created: PodCreated) -> Decision<EnvEvent, EnvRefusal> {
+    if !is_coming_up(state) {
+        Err(not_waiting(state))
+    } else if state.engine_ref.as_ref() == Some(&created.engine_ref) {
+        Ok(None)
+    } else {
+        Ok(Some(created.into()))
+    }
+}
+
+/// The environment's sentry says that it accepts connections.
+pub fn ready(state: &Env) -> Decision<EnvEvent, EnvRefusal> {
+    if is_coming_up(state) {
+        Ok(Some(PodReady {}.into()))
+    } else if state.status == Status::Running {
+        Ok(None)
+    } else {
+        Err(not_waiting(state))
+    }
+}
+
+/// A running environment was seen not running.
+pub fn lost(state: &Env, reason: &str, now: DateTime<Utc>) -> Decision<EnvEvent, EnvRefusal> {
+    if state.status != Status::Running {
+        return Ok(None);
+    }
+    let since = now - TimeDelta::seconds(LOSS_WINDOW_S);
+    let recent = state.losses.iter().filter(|at| **at > since).count();
+    Ok(Some(if recent < LOSSES_MAX {
+        PodLost { reason: reason.to_owned(), deadline: deadlines::start(now) }.into()
+    } else {
+        EnvFailed {
+            phase: Phase::Run,
+            code: "crash_loop".to_owned(),
+            reason: format!(
+                "it ended {} times within {} minutes and is not started again; last: {reason}",
+                recent + 1,
+                LOSS_WINDOW_S / 60
+            ),
+        }
+        .into()
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::testing::{asked, running};
+    use crate::testing::{given, t};
+
+    #[test]
+    fn ready_counts_only_while_coming_up() {
+        let coming = given::<Env>(vec![(0, asked().into())]);
+        assert_eq!(ready(&coming), Ok(Some(PodReady {}.into())));
+        assert_eq!(ready(&given(running())), Ok(None));
+        assert!(ready(&Env::default()).is_err());
+    }
+
+    #[test]
+    fn a_lost_environment_is_started_again_three_times_then_failed() {
+        let mut past = running();
+        for second in [10, 20, 30] {
+            let event = lost(&given(past.clone()), "killed", t(second)).unwrap().unwrap();
+            assert!(matches!(event, EnvEvent::PodLost(_)), "{event:?}");
+            past.push((second, event));
+            past.push((second + 1, PodReady {}.into()));
+        }
+        let event = lost(&given(past.clone()), "killed", t(40)).unwrap().unwrap();
+        assert!(matches!(&event, EnvEvent::EnvFailed(failed) if failed.code == "crash_loop"), "{event:?}");
+        let later = lost(&given(past), "killed", t(40 + LOSS_WINDOW_S)).unwrap().unwrap();
+        assert!(matches!(later, EnvEvent::PodLost(_)), "the window has passed");
+    }
+}

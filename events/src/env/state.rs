@@ -1,0 +1,172 @@
+//! What is true of an environment after its events?
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use ipnet::IpNet;
+
+use super::{EnvEvent, EnvFailed, EnvRequested, Phase, PortPurpose};
+use crate::aggregate::Aggregate;
+use crate::ids::{PoolName, UserName};
+use crate::resources::Resources;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Status {
+    /// Never asked for.
+    #[default]
+    Absent,
+    Creating,
+    Running,
+    Stopping,
+    Stopped,
+    Starting,
+    Failed,
+    Deleting,
+    Deleted,
+}
+
+impl Status {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Creating => "creating",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Starting => "starting",
+            Self::Failed => "failed",
+            Self::Deleting => "deleting",
+            Self::Deleted => "deleted",
+        }
+    }
+
+    /// Waiting for the provisioner, so a deadline runs.
+    pub const fn is_pending(self) -> bool {
+        matches!(self, Self::Creating | Self::Starting | Self::Stopping | Self::Deleting)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub phase: Phase,
+    pub code: String,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Env {
+    pub status: Status,
+    /// What was asked for; `None` only while absent.
+    pub requested: Option<EnvRequested>,
+    pub requested_at: Option<DateTime<Utc>>,
+    pub ports: BTreeMap<PortPurpose, (PoolName, u16)>,
+    pub allow_list: Vec<IpNet>,
+    pub engine_ref: Option<String>,
+    /// Set exactly in pending states.
+    pub deadline: Option<DateTime<Utc>>,
+    pub failure: Option<Failure>,
+    /// A delete was asked for; it is carried on with even after a failure.
+    pub delete_requested: bool,
+    /// When it was lost, newest last; bounded by [`LOSSES_KEPT`].
+    pub losses: Vec<DateTime<Utc>>,
+}
+
+/// More losses than this are not remembered.
+pub const LOSSES_KEPT: usize = 8;
+
+impl Env {
+    pub fn exists(&self) -> bool {
+        !matches!(self.status, Status::Absent | Status::Deleted)
+    }
+
+    /// When its time to live ends.
+    pub fn expires_at(&self) -> Option<DateTime<Utc>> {
+        let ttl_s = i64::try_from(self.requested.as_ref()?.ttl_s?).ok()?;
+        self.requested_at?.checked_add_signed(TimeDelta::try_seconds(ttl_s)?)
+    }
+
+    pub fn owner(&self) -> Option<&UserName> {
+        self.requested.as_ref().map(|requested| &requested.owner)
+    }
+
+    pub fn resources(&self) -> Resources {
+        self.requested.as_ref().map(|requested| requested.resources).unwrap_or_default()
+    }
+
+    pub fn port(&self, purpose: PortPurpose) -> Option<u16> {
+        self.ports.get(&purpose).map(|(_, port)| *port)
+    }
+
+    /// The ports it needs and does not have yet.
+    pub fn ports_missing(&self) -> Vec<PortPurpose> {
+        let jupyter = self.requested.as_ref().is_some_and(|requested| requested.jupyter);
+        [PortPurpose::Ssh, PortPurpose::Jupyter]
+            .into_iter()
+            .filter(|purpose| *purpose == PortPurpose::Ssh || jupyter)
+            .filter(|purpose| !self.ports.contains_key(purpose))
+            .collect()
+    }
+
+    fn pending(&mut self, status: Status, deadline: DateTime<Utc>) {
+        self.status = status;
+        self.deadline = Some(deadline);
+        self.failure = None;
+    }
+
+    fn settled(&mut self, status: Status) {
+        self.status = status;
+        self.deadline = None;
+        self.failure = None;
+    }
+
+    fn failed(&mut self, failed: &EnvFailed) {
+        self.status = Status::Failed;
+        self.deadline = None;
+        self.failure =
+            Some(Failure { phase: failed.phase, code: failed.code.clone(), reason: failed.reason.clone() });
+    }
+}
+
+impl Aggregate for Env {
+    type Event = EnvEvent;
+
+    fn evolve(&mut self, event: &EnvEvent, at: DateTime<Utc>) {
+        match event {
+            EnvEvent::EnvRequested(asked) => {
+                self.pending(Status::Creating, asked.deadline);
+                self.allow_list.clone_from(&asked.allow_list);
+                self.requested = Some(asked.clone());
+                self.requested_at = Some(at);
+            }
+            EnvEvent::PortBound(bound) => {
+                self.ports.insert(bound.purpose, (bound.pool.clone(), bound.port));
+            }
+            EnvEvent::PodCreated(created) => self.engine_ref = Some(created.engine_ref.clone()),
+            EnvEvent::PodReady(_) => self.settled(Status::Running),
+            EnvEvent::PodLost(lost) => {
+                self.pending(Status::Starting, lost.deadline);
+                self.losses.push(at);
+                if self.losses.len() > LOSSES_KEPT {
+                    self.losses.remove(0);
+                }
+            }
+            EnvEvent::EnvFailed(failed) => self.failed(failed),
+            EnvEvent::EnvStopRequested(asked) => self.pending(Status::Stopping, asked.deadline),
+            EnvEvent::EnvStopped(_) => self.settled(Status::Stopped),
+            EnvEvent::EnvStartRequested(asked) => {
+                self.pending(Status::Starting, asked.deadline);
+                self.losses.clear();
+            }
+            EnvEvent::EnvDeleteRequested(asked) => {
+                self.pending(Status::Deleting, asked.deadline);
+                self.delete_requested = true;
+            }
+            EnvEvent::EnvDeleted(_) => {
+                self.settled(Status::Deleted);
+                self.ports.clear();
+                self.engine_ref = None;
+            }
+            EnvEvent::AllowListSet(set) => self.allow_list.clone_from(&set.ranges),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What surrounds an event? CloudEvents 1.0 attributes, carried as message headers and shown as JSON.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::catalogue::{Event, ReadError};
+use crate::ids::EventId;
+use crate::subject::Subject;
+
+/// CloudEvents version of every envelope.
+pub const SPEC_VERSION: &str = "1.0";
+/// Attribute `source` of every envelope.
+pub const SOURCE: &str = "/portreeve";
+
+/// Who and what made a decision happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// Identity of the command; event ids are derived from it.
+    pub command: Uuid,
+    /// `user:<name>`, `token:<id>`, `service:<name>` or `sentry:<env id>`.
+    pub actor: String,
+    /// The same through everything that one outside request sets in motion.
+    pub correlation: Uuid,
+    /// The event that was reacted to.
+    pub causation: Option<EventId>,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+}
+
+impl Cause {
+    /// A command from outside, or from a timer.
+    pub fn new(command: Uuid, actor: impl Into<String>) -> Self {
+        Self { command, actor: actor.into(), correlation: command, causation: None, traceparent: None }
+    }
+
+    /// The reaction of `service` to `event`. Two deliveries of the event make the same command;
+    /// `step` tells apart the commands of one reaction.
+    pub fn reaction(service: &str, event: &Recorded, step: &str) -> Self {
+        Self {
+            command: Uuid::new_v5(&event.meta.id.0, format!("{service}\n{step}").as_bytes()),
+            actor: format!("service:{service}"),
+            correlation: event.meta.correlation,
+            causation: Some(event.meta.id),
+            traceparent: event.meta.traceparent.clone(),
+        }
+    }
+
+    /// The attributes of the `index`-th event of this command.
+    pub fn meta(&self, index: u32, time: DateTime<Utc>) -> Meta {
+        Meta {
+            id: EventId::derive(&self.command, index),
+            time,
+            actor: self.actor.clone(),
+            correlation: self.correlation,
+            causation: self.causation,
+            traceparent: self.traceparent.clone(),
+        }
+    }
+}
+
+/// Attributes of one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    pub id: EventId,
+    pub time: DateTime<Utc>,
+    pub actor: String,
+    pub correlation: Uuid,
+    pub causation: Option<EventId>,
+    pub traceparent: Option<String>,
+}
+
+/// An event as it stands in the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    /// Position in the log, from 1.
+    pub seq: u64,
+    pub subject: Subject,
+    pub meta: Meta,
+    pub event: Event,
+}
+
+impl Recorded {
+    /// Reads a message. `header` looks a header up by its name.
+    pub fn read<'h>(
+        seq: u64,
+        subject: &str,
+        header: impl Fn(&str) -> Option<&'h str>,
+        payload: &[u8],
+    ) -> Result<Self, ReadError> {
+        let subject = Subject::parse(subject)?;
+        let required = |name: &'static str| header(name).ok_or(ReadError::HeaderMissing(name));
+        let uuid = |name: &'static str, text: &str| {
+            Uuid::parse_str(text).map_err(|_| ReadError::HeaderInvalid(name, text.to_owned()))
+        };
+        let time = required("ce-time")?;
+        let version = required("ev-version")?;
+        let causation = match header("causation-id") {
+            Some(text) => Some(EventId(uuid("causation-id", text)?)),
+            None => None,
+        };
+        Ok(Self {
+            seq,
+            meta: Meta {
+                id: EventId(uuid("ce-id", required("ce-id")?)?),
+                time: DateTime::parse_from_rfc3339(time)
+                    .map_err(|_| ReadError::HeaderInvalid("ce-time", time.to_owned()))?
+                    .to_utc(),
+                actor: required("actor")?.to_owned(),
+                correlation: uuid("correlation-id", required("correlation-id")?)?,
+                causation,
+                traceparent: header("traceparent").map(str::to_owned),
+            },
+            event: Event::from_wire(
+                subject.kind,
+                required("ce-type")?,
+                version.parse().map_err(|_| ReadError::HeaderInvalid("ev-version", version.to_owned()))?,
+                payload,
+            )?,
+            subject,
+        })
+    }
+
+    /// CloudEvents 1.0 JSON, as every tap shows it.
+    pub fn to_cloudevent(&self) -> Value {
+        let mut shown = json!({
+            "specversion": SPEC_VERSION,
+            "id": self.meta.id,
+            "type": self.event.event_type(),
+            "source": SOURCE,
+            "subject": self.subject.to_string(),
+            "time": show_time(self.meta.time),
+            "datacontenttype": "application/json",
+            "sequence": format!("{:020}", self.seq),
+            "tenant": self.subject.tenant,
+            "kind": self.subject.kind.wire_name(),
+            "aggregateid": self.subject.id,
+            "eventversion": self.event.version().to_string(),
+            "actor": self.meta.actor,
+            "correlationid": self.meta.correlation,
+            "data": self.event.to_json(),
+        });
+        if let Some(causation) = self.meta.causation {
+            shown["causationid"] = json!(causation);
+        }
+        if let Some(traceparent) = &self.meta.traceparent {
+            shown["traceparent"] = json!(traceparent);
+        }
+        shown
+    }
+}
+
+/// Message headers of an event.
+pub fn headers(subject: &Subject, meta: &Meta, event: &Event) -> Vec<(&'static str, String)> {
+    let mut headers = vec![
+        ("ce-specversion", SPEC_VERSION.to_owned()),
+        ("ce-id", meta.id.to_string()),
+        ("ce-type", event.event_type().to_owned()),
+        ("ce-source", SOURCE.to_owned()),
+        ("ce-subject", subject.to_string()),
+        ("ce-time", show_time(meta.time)),
+        ("ev-version", event.version().to_string()),
+        ("actor", meta.actor.clone()),
+        ("correlation-id", meta.correlation.to_string()),
+    ];
+    if let Some(causation) = meta.causation {
+        headers.push(("causation-id", causation.to_string()));
+    }
+    if let Some(traceparent) = &meta.traceparent {
+        headers.push(("traceparent", traceparent.clone()));
+    }
+    headers
+}
+
+fn show_time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Micros, true)
+}

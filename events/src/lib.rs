@@ -1,0 +1,31 @@
+//! The facts and the rules that make them. Knows nothing of time, chance, files or networks:
+//! instants and ids come in as arguments, events or refusals come out.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod aggregate;
+pub mod catalogue;
+pub mod credential;
+pub mod docs;
+pub mod env;
+pub mod envelope;
+pub mod ids;
+pub mod login;
+pub mod ports;
+pub mod quota;
+pub mod request;
+pub mod resources;
+pub mod session;
+pub mod ssh_key;
+pub mod subject;
+pub mod tenant;
+#[cfg(test)]
+mod testing;
+pub mod token;
+pub mod user;
+
+pub use aggregate::{Aggregate, AggregateEvent, Decision};
+pub use catalogue::{CATALOGUE, Event, Kind, ReadError};
+pub use envelope::{Cause, Meta, Recorded};
+pub use resources::{Limits, Milli, Resources};
+pub use subject::Subject;

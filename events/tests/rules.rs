@@ -1,0 +1,8 @@
+//! Do the facts keep their shape, and the rules their promises, whatever happens?
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "rules/life.rs"]
+mod life;
+#[path = "rules/wire.rs"]
+mod wire;

@@ -1,0 +1,65 @@
+//! Does every event keep its wire format? The log outlives every refactoring.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use events::{CATALOGUE, Event};
+use serde_json::Value;
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("wire")
+}
+
+#[test]
+fn every_event_and_version_has_a_golden_file_that_reads_and_writes_the_same() {
+    for kind in CATALOGUE {
+        for version in 1..=kind.version {
+            let path = folder().join(format!("{}.v{version}.json", kind.name));
+            let text = std::fs::read_to_string(&path).unwrap_or_else(|_| {
+                panic!("{} is missing: write what version {version} looks like", path.display())
+            });
+            let golden: Value = serde_json::from_str(&text).unwrap();
+            let event = Event::from_wire(kind.kind, kind.name, version, text.as_bytes())
+                .unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
+            assert_eq!(
+                (event.kind(), event.event_type(), event.version()),
+                (kind.kind, kind.name, kind.version)
+            );
+            if version == kind.version {
+                assert_eq!(event.to_json(), golden, "{}", path.display());
+                let schema = serde_json::to_value((kind.schema)()).unwrap();
+                let validator = jsonschema::validator_for(&schema).unwrap();
+                let faults: Vec<_> = validator.iter_errors(&golden).map(|error| error.to_string()).collect();
+                assert!(faults.is_empty(), "{}: {faults:?}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn no_golden_file_stands_for_nothing() {
+    let known: BTreeSet<String> = CATALOGUE
+        .iter()
+        .flat_map(|event| (1..=event.version).map(move |version| format!("{}.v{version}.json", event.name)))
+        .collect();
+    for file in std::fs::read_dir(folder()).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        assert!(known.contains(&name), "wire/{name} belongs to no event: wire names never change");
+    }
+}
+
+#[test]
+fn a_wire_name_is_used_once() {
+    let names: BTreeSet<_> = CATALOGUE.iter().map(|event| event.name).collect();
+    assert_eq!(names.len(), CATALOGUE.len());
+}
+
+#[test]
+fn what_a_newer_writer_added_is_tolerated_and_what_is_unknown_is_named() {
+    let added = br#"{"port": 1, "pool": "main", "purpose": "ssh", "colour": "red"}"#;
+    assert!(Event::from_wire(events::Kind::Env, "PortBound", 1, added).is_ok());
+    let newer = Event::from_wire(events::Kind::Env, "PortBound", 2, added).unwrap_err();
+    assert!(newer.to_string().contains("PortBound version 2"), "{newer}");
+    let unknown = Event::from_wire(events::Kind::Env, "EnvPainted", 1, added).unwrap_err();
+    assert!(unknown.to_string().contains("EnvPainted"), "{unknown}");
+}

@@ -1,0 +1,34 @@
+//! How is the log read and written, where do secrets lie? The only crate that imports `async-nats`.
+//!
+//! Knows nothing of HTTP, SQL or containers.
+
+mod cache;
+pub mod config;
+pub mod connect;
+mod delivery;
+pub mod log;
+pub mod master_keys;
+pub mod parked;
+mod read;
+pub mod tail;
+pub mod topology;
+pub mod vault;
+mod wire;
+pub mod worker;
+
+pub use config::{Config, USERS, password_variable, quoted};
+pub use connect::{ConnectError, Connection, connect};
+pub use log::{AppendError, DecideError, Decided, Loaded, Log, LogError};
+pub use master_keys::{MasterKeys, MasterKeysError};
+pub use parked::{Parked, ParkedError, ParkedMessage};
+pub use tail::{Raw, Start, Tail, TailError, Tailed};
+pub use topology::TopologyError;
+pub use vault::{Vault, VaultError};
+pub use worker::{Outcome, WorkError, Worker};
+
+/// The server's configuration: the same for tests, the embedded server and the cluster.
+/// Everything that differs comes from environment variables, named at its top.
+pub const SERVER_CONF: &str = include_str!("../server.conf");
+
+/// What an operation of the client library failed with.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,222 @@
+//! Where do secrets lie? Sealed in the key-value bucket `VAULT`, one key a secret: `owner.name.version`.
+
+use std::collections::BTreeSet;
+
+use async_nats::{Client, Request};
+use chacha20poly1305::aead::{Aead, Payload};
+use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
+use events::credential::SecretRef;
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::BoxError;
+use crate::connect::{Api, REQUEST_TIMEOUT};
+use crate::master_keys::{MasterKey, MasterKeys};
+use crate::wire::{self, ApiError, PublishAnswer, STATUS_NOT_FOUND, server_header};
+
+/// First byte of every sealed value: how the rest is laid out
+/// (length of the key id, key id, nonce of 24 bytes, ciphertext with its tag).
+const LAYOUT: u8 = 1;
+const NONCE_LENGTH: usize = 24;
+/// Longest secret, in bytes.
+pub const SECRET_LENGTH_MAX: usize = 64 << 10;
+/// Marks a key as removed, as every client of the bucket understands it.
+const OPERATION: &str = "KV-Operation";
+
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    #[error("{0} is not a name a secret can have: letters, digits, '-' and '_'")]
+    Name(String),
+    #[error("a secret has at most {SECRET_LENGTH_MAX} bytes")]
+    TooLong,
+    #[error("the vault does not answer")]
+    Unavailable(#[source] BoxError),
+    #[error("the vault refuses")]
+    Refused(#[source] ApiError),
+    #[error("{name} was sealed with key {key}, which is not among the master keys")]
+    KeyUnknown { name: String, key: String },
+    #[error("{0} does not open: it is damaged, or was sealed under another name")]
+    Damaged(String),
+    #[error("the operating system gave no randomness")]
+    Randomness,
+}
+
+/// The sealed secrets. Names are visible to the server, values are not.
+#[derive(Clone)]
+pub struct Vault {
+    client: Client,
+    api: Api,
+    keys: MasterKeys,
+}
+
+impl Vault {
+    pub(crate) fn new(client: Client, api: Api, keys: MasterKeys) -> Self {
+        Self { client, api, keys }
+    }
+
+    /// Seals with the first master key and stores. On disk when this returns.
+    pub async fn put(&self, r: &SecretRef, secret: &SecretString) -> Result<(), VaultError> {
+        let key = key_of(r)?;
+        if secret.expose_secret().len() > SECRET_LENGTH_MAX {
+            return Err(VaultError::TooLong);
+        }
+        let sealed = seal(self.keys.sealing(), &key, secret.expose_secret().as_bytes())?;
+        self.publish(&key, Request::new().payload(sealed.into())).await
+    }
+
+    /// `None` if there is no such secret (any more).
+    pub async fn get(&self, r: &SecretRef) -> Result<Option<SecretString>, VaultError> {
+        let key = key_of(r)?;
+        let subject = format!("{}.$KV.VAULT.{key}", self.api.direct_get(wire::VAULT));
+        let answer = self.ask(subject, Request::new()).await?;
+        if answer.status.is_some_and(|status| status.as_u16() == STATUS_NOT_FOUND) {
+            return Ok(None);
+        }
+        if let Some(status) = answer.status {
+            return Err(VaultError::Unavailable(format!("status {status}").into()));
+        }
+        if server_header(answer.headers.as_ref(), OPERATION).is_some() {
+            return Ok(None);
+        }
+        open(&self.keys, &key, &answer.payload).map(Some)
+    }
+
+    /// Removes one secret; a mark without a value stays until the owner is purged.
+    pub async fn remove(&self, r: &SecretRef) -> Result<(), VaultError> {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert(OPERATION, "DEL");
+        self.publish(&key_of(r)?, Request::new().headers(headers)).await
+    }
+
+    /// Removes every secret of an owner with all that reminds of it; answers how many keys those
+    /// were. Only the provisioner may.
+    pub async fn purge_owner(&self, owner: &str) -> Result<usize, VaultError> {
+        #[derive(Deserialize)]
+        struct Purged {
+            error: Option<ApiError>,
+            #[serde(default)]
+            purged: usize,
+        }
+        let filter = format!("$KV.VAULT.{}.>", token(owner)?);
+        let subject = format!("{}.STREAM.PURGE.{}", self.api.prefix(), wire::VAULT);
+        let request = Request::new().payload(json!({ "filter": filter }).to_string().into());
+        let answer: Purged = read(&self.ask(subject, request).await?.payload)?;
+        match answer.error {
+            Some(error) => Err(VaultError::Refused(error)),
+            None => Ok(answer.purged),
+        }
+    }
+
+    /// Everyone who has a key in the vault, for the sweep. At most 100,000 keys are looked at.
+    pub async fn owners(&self) -> Result<BTreeSet<String>, VaultError> {
+        let keys = self.keys_below("$KV.VAULT.>").await?;
+        Ok(keys.iter().filter_map(|key| Some(key.split('.').next()?.to_owned())).collect())
+    }
+
+    async fn keys_below(&self, filter: &str) -> Result<Vec<String>, VaultError> {
+        #[derive(Deserialize)]
+        struct Info {
+            error: Option<ApiError>,
+            state: Option<State>,
+        }
+        #[derive(Deserialize)]
+        struct State {
+            #[serde(default)]
+            subjects: std::collections::HashMap<String, u64>,
+        }
+        let subject = format!("{}.STREAM.INFO.{}", self.api.prefix(), wire::VAULT);
+        let request = Request::new().payload(json!({ "subjects_filter": filter }).to_string().into());
+        let info: Info = read(&self.ask(subject, request).await?.payload)?;
+        if let Some(error) = info.error {
+            return Err(VaultError::Refused(error));
+        }
+        let subjects = info.state.map(|state| state.subjects).unwrap_or_default();
+        Ok(subjects.into_keys().filter_map(|key| Some(key.strip_prefix("$KV.VAULT.")?.to_owned())).collect())
+    }
+
+    async fn publish(&self, key: &str, request: Request) -> Result<(), VaultError> {
+        let answer: PublishAnswer = read(&self.ask(format!("$KV.VAULT.{key}"), request).await?.payload)?;
+        answer.error.map_or(Ok(()), |error| Err(VaultError::Refused(error)))
+    }
+
+    async fn ask(&self, subject: String, request: Request) -> Result<async_nats::Message, VaultError> {
+        self.client
+            .send_request(subject, request.timeout(Some(REQUEST_TIMEOUT)))
+            .await
+            .map_err(|error| VaultError::Unavailable(error.into()))
+    }
+}
+
+fn read<T: for<'d> Deserialize<'d>>(payload: &[u8]) -> Result<T, VaultError> {
+    serde_json::from_slice(payload).map_err(|error| VaultError::Unavailable(error.into()))
+}
+
+fn token(text: &str) -> Result<&str, VaultError> {
+    let valid = !text.is_empty()
+        && text.len() <= 128
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    if valid { Ok(text) } else { Err(VaultError::Name(format!("{text:?}"))) }
+}
+
+fn key_of(r: &SecretRef) -> Result<String, VaultError> {
+    Ok(format!("{}.{}.{}", token(&r.owner)?, token(&r.name)?, r.version))
+}
+
+/// The full name is sealed in as associated data: a value moved to another name does not open.
+fn seal(key: &MasterKey, name: &str, secret: &[u8]) -> Result<Vec<u8>, VaultError> {
+    let mut nonce = [0u8; NONCE_LENGTH];
+    getrandom::fill(&mut nonce).map_err(|_| VaultError::Randomness)?;
+    let cipher = XChaCha20Poly1305::new((&*key.bytes).into());
+    let ciphertext = cipher
+        .encrypt(&XNonce::from(nonce), Payload { msg: secret, aad: name.as_bytes() })
+        .map_err(|_| VaultError::TooLong)?;
+    let id_length = u8::try_from(key.id.len()).map_err(|_| VaultError::Name(key.id.clone()))?;
+    Ok([&[LAYOUT, id_length], key.id.as_bytes(), &nonce, &ciphertext].concat())
+}
+
+fn open(keys: &MasterKeys, name: &str, sealed: &[u8]) -> Result<SecretString, VaultError> {
+    let damaged = || VaultError::Damaged(name.to_owned());
+    let (&[layout, id_length], rest) = sealed.split_first_chunk::<2>().ok_or_else(damaged)?;
+    if layout != LAYOUT {
+        return Err(damaged());
+    }
+    let (id, rest) = rest.split_at_checked(usize::from(id_length)).ok_or_else(damaged)?;
+    let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_LENGTH>().ok_or_else(damaged)?;
+    let id = std::str::from_utf8(id).map_err(|_| damaged())?;
+    let key =
+        keys.by_id(id).ok_or_else(|| VaultError::KeyUnknown { name: name.to_owned(), key: id.to_owned() })?;
+    let cipher = XChaCha20Poly1305::new((&*key.bytes).into());
+    let secret = cipher
+        .decrypt(&XNonce::from(*nonce), Payload { msg: ciphertext, aad: name.as_bytes() })
+        .map(Zeroizing::new)
+        .map_err(|_| damaged())?;
+    let text = std::str::from_utf8(&secret).map_err(|_| damaged())?;
+    Ok(SecretString::from(text))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_sealed_value_opens_under_its_own_name_only() {
+        let (keys, _) = MasterKeys::generate().unwrap();
+        let sealed = seal(keys.sealing(), "env-a.password.1", b"correct horse").unwrap();
+        assert!(!sealed.windows(7).any(|part| part == b"correct"));
+        assert_eq!(open(&keys, "env-a.password.1", &sealed).unwrap().expose_secret(), "correct horse");
+        assert!(matches!(open(&keys, "env-b.password.1", &sealed), Err(VaultError::Damaged(_))));
+        for cut in 0..sealed.len() {
+            assert!(open(&keys, "env-a.password.1", &sealed[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_key() {
+        for wrong in ["", "a.b", "a>", "*", "a b", "$KV"] {
+            assert!(token(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What do requests to the server and its answers look like? Only what async-nats has no call for.
+
+use async_nats::HeaderMap;
+use serde::Deserialize;
+
+/// Stream of all events.
+pub(crate) const EVENTS: &str = "EVENTS";
+/// Stream of what could not be read or done.
+pub(crate) const PARKED: &str = "PARKED";
+/// Stream behind the key-value bucket `VAULT`.
+pub(crate) const VAULT: &str = "KV_VAULT";
+
+/// Where events are published to, and what was stored is announced on.
+pub(crate) const EVENT_PREFIX: &str = "ev.";
+pub(crate) const STORED_PREFIX: &str = "stored.";
+
+/// Somebody else appended first.
+pub(crate) const WRONG_LAST_SEQUENCE: u32 = 10071;
+/// The same, on a replicated stream with an append under way.
+pub(crate) const WRONG_LAST_SEQUENCE_UNKNOWN: u32 = 10164;
+/// An append with this message id is under way.
+pub(crate) const DUPLICATE_IN_PROCESS: u32 = 10158;
+pub(crate) const STATUS_END_OF_BATCH: u16 = 204;
+pub(crate) const STATUS_NOT_FOUND: u16 = 404;
+pub(crate) const STATUS_NOBODY: u16 = 503;
+
+/// The server's refusal of a request.
+#[derive(Debug, Clone, Deserialize, thiserror::Error)]
+#[error("the server refused with code {err_code}: {description}")]
+pub struct ApiError {
+    #[serde(default)]
+    pub err_code: u32,
+    #[serde(default)]
+    pub description: String,
+}
+
+/// The answer to a publish that a stream takes.
+#[derive(Debug, Deserialize)]
+pub(crate) struct PublishAnswer {
+    pub(crate) error: Option<ApiError>,
+    #[serde(default)]
+    pub(crate) seq: u64,
+    #[serde(default)]
+    pub(crate) duplicate: bool,
+}
+
+/// The server's own headers come after whatever the message was stored with: the last one counts.
+pub(crate) fn server_header<'h>(headers: Option<&'h HeaderMap>, name: &str) -> Option<&'h str> {
+    headers?.get_last(name).map(|value| value.as_str())
+}
+
+pub(crate) fn server_number(headers: Option<&HeaderMap>, name: &str) -> Option<u64> {
+    server_header(headers, name)?.parse().ok()
+}

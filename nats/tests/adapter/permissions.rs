@@ -1,0 +1,245 @@
+//! Can any service rewrite the past, or state facts that are not its to state?
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_nats::Client;
+use events::{CATALOGUE, Kind};
+use futures_util::future::join_all;
+use harness::nats::{NatsServer, password_of};
+use serde_json::{Value, json};
+
+use crate::stand::*;
+
+const USERS: [&str; 7] = ["setup", "api", "provisioner", "projector", "audit", "gateway", "relay"];
+const STREAMS: [&str; 3] = ["EVENTS", "PARKED", "KV_VAULT"];
+/// A refused publish has no answer.
+const NO_ANSWER: Duration = Duration::from_millis(400);
+
+async fn info(client: &Client, stream: &str) -> (Value, Value) {
+    let answer = client.request(format!("LOG.API.STREAM.INFO.{stream}"), "".into()).await.unwrap();
+    let info: Value = serde_json::from_slice(&answer.payload).unwrap();
+    let state = &info["state"];
+    (info["config"].clone(), json!([state["messages"], state["first_seq"], state["last_seq"]]))
+}
+
+/// Every request that changes or empties a stream, its consumers or its servers.
+fn attacks(stream: &str, prefix: &str) -> Vec<(String, String)> {
+    let other = json!({
+        "name": stream, "subjects": ["elsewhere.>"], "storage": "file", "retention": "limits",
+        "discard": "old", "max_msgs": 1, "allow_direct": true,
+    });
+    let push = json!({ "stream_name": stream, "config": {
+        "name": "push", "deliver_subject": format!("$JS.API.STREAM.DELETE.{stream}"),
+        "ack_policy": "none", "deliver_policy": "all", "headers_only": true,
+    }});
+    [
+        (format!("STREAM.CREATE.{stream}"), other.to_string()),
+        (format!("STREAM.UPDATE.{stream}"), other.to_string()),
+        (format!("STREAM.DELETE.{stream}"), String::new()),
+        (format!("STREAM.PURGE.{stream}"), String::new()),
+        (format!("STREAM.PURGE.{stream}"), json!({"seq": 100}).to_string()),
+        (format!("STREAM.MSG.DELETE.{stream}"), json!({"seq": 1}).to_string()),
+        (format!("STREAM.SNAPSHOT.{stream}"), json!({"deliver_subject": "_INBOX.stolen"}).to_string()),
+        (format!("STREAM.RESTORE.{stream}"), json!({"config": other}).to_string()),
+        (format!("STREAM.PEER.REMOVE.{stream}"), json!({"peer": "n1"}).to_string()),
+        (format!("STREAM.LEADER.STEPDOWN.{stream}"), String::new()),
+        (format!("CONSUMER.CREATE.{stream}"), push.to_string()),
+        (format!("CONSUMER.CREATE.{stream}.push"), push.to_string()),
+        (format!("CONSUMER.DURABLE.CREATE.{stream}.push"), push.to_string()),
+        (format!("CONSUMER.DELETE.{stream}.provisioner"), String::new()),
+        (
+            format!("CONSUMER.PAUSE.{stream}.provisioner"),
+            json!({"pause_until": "2099-01-01T00:00:00Z"}).to_string(),
+        ),
+        (format!("CONSUMER.RESET.{stream}.provisioner"), String::new()),
+        ("ACCOUNT.PURGE.LOG".to_owned(), String::new()),
+        ("SERVER.REMOVE".to_owned(), json!({"peer": "n1"}).to_string()),
+    ]
+    .into_iter()
+    .map(|(request, body)| (format!("{prefix}.{request}"), body))
+    .collect()
+}
+
+async fn seeded() -> NatsServer {
+    let server = server().await;
+    seed(&server).await;
+    server
+}
+
+async fn seed(server: &NatsServer) {
+    let log = user(server, "api").await.log();
+    claim_for(&log, "kept", 1).await.unwrap();
+    let api = raw(server, "api").await;
+    // A message without a body, which an intruder would send on as an empty request.
+    api.request("ev.acme.quota.empty", "".into()).await.unwrap();
+    api.request("$KV.VAULT.a.b.c", "sealed".into()).await.unwrap();
+    raw(server, "provisioner").await.request("parked.provisioner.1", "poison".into()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_service_can_change_empty_or_delete_a_stream() {
+    let server = seeded().await;
+    let watcher = raw(&server, "setup").await;
+    let mut before = Vec::new();
+    for stream in STREAMS {
+        before.push(info(&watcher, stream).await);
+    }
+    for name in USERS {
+        let client = raw(&server, name).await;
+        for (stream, prefix) in STREAMS.iter().flat_map(|s| [(*s, "LOG.API"), (*s, "$JS.API")]) {
+            // The two rights that exist: emptying the vault, and making consumers.
+            let allowed = |request: &str| match name {
+                "provisioner" => request == "LOG.API.STREAM.PURGE.KV_VAULT",
+                "setup" => request.starts_with("LOG.API.CONSUMER.CREATE.EVENTS."),
+                _ => false,
+            };
+            let attempts = attacks(stream, prefix).into_iter().filter(|(request, _)| !allowed(request));
+            join_all(attempts.map(|(request, body)| async {
+                let answer = tokio::time::timeout(NO_ANSWER, client.request(request, body.into())).await;
+                if let Ok(Ok(answer)) = answer {
+                    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+                    assert!(answer["error"].is_object(), "{name}: {answer}");
+                }
+            }))
+            .await;
+        }
+        for (stream, before) in STREAMS.iter().zip(&before) {
+            assert_eq!(&info(&watcher, stream).await, before, "{name} changed {stream}");
+        }
+    }
+}
+
+/// The reply subject of a request is not checked by the server, so it is tried as a weapon: have
+/// the server itself publish a stored message where we may not.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_service_can_have_a_message_sent_where_it_may_not() {
+    let server = seeded().await;
+    let watcher = raw(&server, "setup").await;
+    let before = info(&watcher, "EVENTS").await;
+    for name in USERS {
+        let client = raw(&server, name).await;
+        for seq in [1, 2] {
+            for target in
+                ["$JS.API.STREAM.DELETE.EVENTS", "LOG.API.STREAM.DELETE.EVENTS", "ev.acme.port.forged"]
+            {
+                let request = json!({"seq": seq}).to_string();
+                let get = "LOG.API.DIRECT.GET.EVENTS";
+                client.publish_with_reply(get, target, request.into()).await.unwrap();
+                client.publish_with_reply("LOG.API.STREAM.INFO.EVENTS", target, "".into()).await.unwrap();
+            }
+        }
+        client.flush().await.unwrap();
+    }
+    tokio::time::sleep(NO_ANSWER).await;
+    assert_eq!(info(&watcher, "EVENTS").await, before);
+}
+
+/// Setup makes consumers; one that delivers to the server's API, or as if it were an event, is tried.
+#[tokio::test(flavor = "multi_thread")]
+async fn setup_cannot_aim_a_consumer_at_the_log() {
+    let server = seeded().await;
+    let setup = raw(&server, "setup").await;
+    let (before, targets) =
+        (info(&setup, "EVENTS").await, ["$JS.API.STREAM.DELETE.EVENTS", "ev.acme.port.forged"]);
+    for (number, target) in targets.into_iter().enumerate() {
+        let consumer = json!({ "stream_name": "EVENTS", "config": {
+            "name": format!("aimed-{number}"), "deliver_subject": target, "ack_policy": "none",
+            "deliver_policy": "all", "headers_only": true,
+        }});
+        let request = format!("LOG.API.CONSUMER.CREATE.EVENTS.aimed-{number}");
+        setup.request(request, consumer.to_string().into()).await.unwrap();
+    }
+    tokio::time::sleep(NO_ANSWER * 3).await;
+    assert_eq!(info(&setup, "EVENTS").await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_that_make_the_server_forget_are_refused() {
+    let server = seeded().await;
+    let client = raw(&server, "api").await;
+    let before = info(&client, "EVENTS").await;
+    for subject in ["ev.acme.quota.kept", "$KV.VAULT.a.b.c"] {
+        for (name, value) in [("Nats-Rollup", "all"), ("Nats-Rollup", "sub"), ("Nats-TTL", "1s")] {
+            let mut headers = async_nats::HeaderMap::new();
+            headers.insert(name, value);
+            let answer = client.request_with_headers(subject, headers, "".into()).await.unwrap();
+            let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+            assert!(answer["error"].is_object(), "{name}: {value} on {subject}: {answer}");
+        }
+    }
+    assert_eq!(info(&client, "EVENTS").await, before);
+}
+
+/// The file and the catalogue say the same about who states what.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_service_appends_the_kinds_it_decides_and_no_others() {
+    let server = seeded().await;
+    for name in USERS {
+        let client = raw(&server, name).await;
+        let tried = Kind::ALL.iter().map(|kind| async {
+            let subject = format!("ev.acme.{}.{name}", kind.wire_name());
+            let answer = tokio::time::timeout(NO_ANSWER * 3, client.request(subject, "{}".into())).await;
+            matches!(answer, Ok(Ok(_))).then(|| kind.wire_name())
+        });
+        let accepted: BTreeSet<&str> = join_all(tried).await.into_iter().flatten().collect();
+        let decided: BTreeSet<&str> = CATALOGUE
+            .iter()
+            .filter(|row| row.appended_by.contains(&name))
+            .map(|row| row.kind.wire_name())
+            .collect();
+        assert_eq!(accepted, decided, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_who_needs_secrets_reaches_the_vault_and_only_a_worker_its_messages() {
+    let server = seeded().await;
+    for name in USERS {
+        let client = raw(&server, name).await;
+        let tried = [
+            ("$KV.VAULT.x.y.z", ""),
+            ("LOG.API.DIRECT.GET.KV_VAULT.$KV.VAULT.a.b.c", ""),
+            ("LOG.API.CONSUMER.MSG.NEXT.EVENTS.provisioner", r#"{"batch":1,"no_wait":true}"#),
+            ("parked.projector.7", "{}"),
+        ];
+        let answers = join_all(tried.map(async |(subject, body)| {
+            let request = client.request(subject.to_owned(), body.into());
+            let answer = tokio::time::timeout(NO_ANSWER * 3, request).await;
+            matches!(answer, Ok(Ok(_)))
+        }))
+        .await;
+        let secrets = ["api", "provisioner"].contains(&name);
+        assert_eq!(answers, [secrets, secrets, name == "provisioner", name == "projector"], "{name}");
+    }
+}
+
+/// The attacks are real: an administrator of the account LOG, whom only this test makes, succeeds.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_requests_succeed_for_an_administrator() {
+    let root = format!("users: [ {{ user: root, password: \"{}\" }} ]", password_of("root"));
+    let conf =
+        nats::SERVER_CONF.replacen("jetstream: enabled\n", &format!("jetstream: enabled\n{root}\n"), 1);
+    let server = NatsServer::start_with_users(&conf).await.unwrap();
+    user(&server, "setup").await.setup(1).await.unwrap();
+    seed(&server).await;
+    let root = raw(&server, "root").await;
+    // The reply subject as a weapon: enough, where one account holds everything.
+    root.publish_with_reply(
+        "$JS.API.DIRECT.GET.EVENTS",
+        "$JS.API.STREAM.DELETE.PARKED",
+        json!({"seq": 2}).to_string().into(),
+    )
+    .await
+    .unwrap();
+    root.flush().await.unwrap();
+    let gone = || async {
+        let answer = root.request("$JS.API.STREAM.INFO.PARKED", "".into()).await.unwrap();
+        let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+        if answer["error"]["err_code"] == 10059 { Ok(()) } else { Err(answer.to_string()) }
+    };
+    harness::eventually("the stream is gone", SOON, gone).await.unwrap();
+    let answer = root.request("$JS.API.STREAM.DELETE.EVENTS", "".into()).await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+    assert_eq!(answer["success"], true, "{answer}");
+}

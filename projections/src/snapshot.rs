@@ -1,0 +1,31 @@
+//! From when are the rows of one answer? One snapshot: rows and position belong together, also
+//! while a rebuild switches tables.
+
+use sqlx::{AssertSqlSafe, Postgres, Transaction};
+
+use crate::paging::QueryError;
+use crate::pool::Projections;
+use crate::projection::Projection;
+
+/// A reading transaction on one projection, and the position its rows are true at.
+pub(crate) struct Snapshot {
+    pub transaction: Transaction<'static, Postgres>,
+    pub position: u64,
+}
+
+impl Projections {
+    /// The tables are locked (against a switch, not against feeding) before the snapshot is taken:
+    /// else a switch in between would show the new table as it was at the older snapshot, half built.
+    pub(crate) async fn snapshot(&self, projection: &Projection) -> Result<Snapshot, QueryError> {
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE {} IN ACCESS SHARE MODE",
+            projection.tables.join(", ")
+        );
+        let mut transaction = self.pool().begin_with(AssertSqlSafe(begin)).await?;
+        let position: i64 = sqlx::query_scalar("SELECT seq FROM checkpoint WHERE name = $1")
+            .bind(projection.name)
+            .fetch_one(&mut *transaction)
+            .await?;
+        Ok(Snapshot { transaction, position: u64::try_from(position).unwrap_or_default() })
+    }
+}

@@ -1,0 +1,231 @@
+//! Do the rows say what the folds of the aggregates say?
+
+use std::collections::BTreeMap;
+
+use events::env::{Env, PortPurpose, Status};
+use events::ids::{EnvId, TenantId, TokenId, UserName};
+use events::ports::{Port, parse_port_id};
+use events::quota::Quota;
+use events::session::Session;
+use events::ssh_key::SshKey;
+use events::token::Token;
+use events::user::User;
+use events::{Event, Kind, Recorded};
+use harness::postgres::Postgres;
+use projections::environments::EnvironmentRow;
+use projections::*;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+use crate::story::Story;
+use crate::{assert_rows_follow, feed_all, fresh};
+
+/// Histories tried.
+const CASES: u32 = 24;
+
+#[test]
+fn rows_equal_the_fold_of_any_history_in_any_chunks() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let postgres = runtime.block_on(Postgres::start()).unwrap();
+    let number = std::cell::Cell::new(0);
+    let steps = prop::collection::vec((any::<u8>(), any::<u8>()), 0..400);
+    let config = ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() };
+    TestRunner::new(config)
+        .run(&(steps, 1_usize..120), |(steps, size)| {
+            number.set(number.get() + 1);
+            let log = Story::play(steps).log;
+            runtime.block_on(async {
+                let url = postgres.create_database(&format!("case{}", number.get())).await.unwrap();
+                let projections = Projections::connect(&url).await.unwrap();
+                projections.migrate().await.unwrap();
+                feed_all(&projections, &log, size).await;
+                assert_folds(&projections, &log).await;
+            });
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_long_history_is_followed_and_nothing_is_parked() {
+    let (_postgres, projections) = fresh().await;
+    let log = Story::long(6_000);
+    feed_all(&projections, &log, 500).await;
+    assert_folds(&projections, &log).await;
+    assert_rows_follow(&projections, &log).await;
+    for status in projections.status().await.unwrap() {
+        assert_eq!(status.position, log.len() as u64, "{}", status.name);
+        assert_eq!((status.parked_subjects, status.unreadable), (0, 0), "{status:?}");
+    }
+    let kinds: std::collections::BTreeSet<_> = log.iter().map(|event| event.event.event_type()).collect();
+    assert!(kinds.len() >= 30, "the story is too dull: {kinds:?}");
+}
+
+async fn assert_folds(projections: &Projections, log: &[Recorded]) {
+    assert_environments(projections, log).await;
+    assert_ports(projections, log).await;
+    assert_quotas(projections, log).await;
+    assert_people(projections, log).await;
+    assert_logins_and_sessions(projections, log).await;
+    assert_audit(projections, log).await;
+}
+
+async fn assert_environments(projections: &Projections, log: &[Recorded]) {
+    let mut shown = Vec::new();
+    for subject in Story::subjects(log, Kind::Env) {
+        let fold: Env = Story::fold(log, &subject);
+        let env = EnvId::parse(subject.id.as_str()).unwrap();
+        let row = environments::get(projections, Some(&subject.tenant), &env).await.unwrap();
+        assert_eq!(row.position, log.len() as u64);
+        let row = row.value.expect("it was asked for");
+        assert_environment(&row, &fold);
+        let history: Vec<&Recorded> = log.iter().filter(|event| event.subject == subject).collect();
+        assert_eq!((row.created_at, row.created_seq), (history[0].meta.time, history[0].seq));
+        let last = history.last().unwrap();
+        assert_eq!((row.updated_at, row.seq), (last.meta.time, last.seq));
+        if fold.status != Status::Deleted {
+            shown.push(row.clone());
+        }
+        let other = TenantId::parse("stranger").unwrap();
+        assert_eq!(environments::get(projections, Some(&other), &env).await.unwrap().value, None);
+    }
+    shown.sort_by_key(|row| std::cmp::Reverse(row.created_seq));
+    let listed = environments::list(projections, &environments::Filter::default(), None, 500).await.unwrap();
+    assert_eq!(listed.items, shown);
+}
+
+fn assert_environment(row: &EnvironmentRow, fold: &Env) {
+    let asked = fold.requested.as_ref().unwrap();
+    let failure = fold.failure.as_ref();
+    assert_eq!(row.status, fold.status.name());
+    assert_eq!(row.phase.as_deref(), failure.map(|failure| failure.phase.name()));
+    assert_eq!(row.code.as_deref(), failure.map(|failure| failure.code.as_str()));
+    assert_eq!(row.reason.as_deref(), failure.map(|failure| failure.reason.as_str()));
+    assert_eq!(row.deadline, fold.deadline);
+    assert_eq!(
+        (row.ssh_port, row.jupyter_port),
+        (fold.port(PortPurpose::Ssh), fold.port(PortPurpose::Jupyter))
+    );
+    assert_eq!(row.allow_list, fold.allow_list);
+    assert_eq!((&row.owner, &row.name, &row.image), (&asked.owner, &asked.name, &asked.image));
+    assert_eq!((row.resources, row.jupyter, row.ttl_s), (asked.resources, asked.jupyter, asked.ttl_s));
+    assert_eq!(row.expires_at, fold.expires_at());
+}
+
+async fn assert_ports(projections: &Projections, log: &[Recorded]) {
+    let all = port_mappings::list(projections, &port_mappings::Filter::default(), None, 500).await.unwrap();
+    let allocations = log.iter().filter(|event| event.event.event_type() == "PortAllocated").count().min(500);
+    assert_eq!(all.items.len(), allocations);
+    let filter = port_mappings::Filter { held: true, ..Default::default() };
+    let held = port_mappings::list(projections, &filter, None, 500).await.unwrap();
+    let mut found = BTreeMap::new();
+    for row in held.items {
+        let before = found.insert((row.pool.clone(), row.port), (row.tenant, row.env_id, row.allocated_at));
+        assert_eq!(before, None, "one holder");
+    }
+    let mut expected = BTreeMap::new();
+    for subject in Story::subjects(log, Kind::Port) {
+        if let Some(holder) = Story::fold::<Port>(log, &subject).holder {
+            let port = parse_port_id(&subject.id).unwrap();
+            expected.insert(port, (holder.tenant, holder.env, holder.since));
+        }
+    }
+    assert_eq!(found, expected);
+}
+
+async fn assert_quotas(projections: &Projections, log: &[Recorded]) {
+    for subject in Story::subjects(log, Kind::Quota) {
+        let fold: Quota = Story::fold(log, &subject);
+        let row = quotas::get(projections, &subject.tenant).await.unwrap().value.unwrap();
+        assert_eq!(row.limits, fold.limits);
+        assert_eq!(row.used.environments, fold.claims.len() as u64);
+        assert_eq!((row.used.cpu, row.used.memory), (fold.used.cpu, fold.used.memory));
+        assert_eq!((row.used.gpu, row.used.storage), (fold.used.gpu.into(), fold.used.storage));
+    }
+    for subject in Story::subjects(log, Kind::Tenant) {
+        let row = quotas::get(projections, &subject.tenant).await.unwrap().value.unwrap();
+        assert_eq!(row.name, Some(subject.tenant.to_string()));
+    }
+}
+
+async fn assert_people(projections: &Projections, log: &[Recorded]) {
+    let keys = ssh_keys::list(projections, &ssh_keys::Filter::default(), None, 500).await.unwrap();
+    let mut found: Vec<_> =
+        keys.items.into_iter().map(|row| (row.tenant, row.key_id.to_string(), row.owner, row.name)).collect();
+    let mut expected = Vec::new();
+    for subject in Story::subjects(log, Kind::SshKey) {
+        if let Some(added) = Story::fold::<SshKey>(log, &subject).added {
+            expected.push((subject.tenant, subject.id, added.owner, added.name));
+        }
+    }
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    for subject in Story::subjects(log, Kind::User) {
+        let fold: User = Story::fold(log, &subject);
+        let name = UserName::parse(subject.id.as_str()).unwrap();
+        let row = users::get(projections, None, &name).await.unwrap().value.unwrap();
+        let registered = fold.registered.unwrap();
+        assert_eq!(
+            (row.disabled, row.role.as_str(), row.tenant),
+            (fold.disabled, registered.role.name(), registered.tenant)
+        );
+    }
+    for subject in Story::subjects(log, Kind::Token) {
+        let fold: Token = Story::fold(log, &subject);
+        let id = TokenId::parse(subject.id.as_str()).unwrap();
+        let row = tokens::get(projections, None, &id).await.unwrap().value.unwrap();
+        let issued = fold.issued.unwrap();
+        assert_eq!(
+            (row.revoked_at.is_some(), row.expires_at, row.owner),
+            (fold.revoked, issued.expires_at, issued.owner)
+        );
+    }
+}
+
+async fn assert_logins_and_sessions(projections: &Projections, log: &[Recorded]) {
+    let logins = logins::list(projections, &logins::Filter::default(), None, 500).await.unwrap();
+    let expected = log.iter().filter(|event| event.subject.kind == Kind::Login).count();
+    assert_eq!(logins.items.len(), expected.min(500));
+    for row in &logins.items {
+        let recorded = &log[usize::try_from(row.seq).unwrap() - 1];
+        let Event::Login(event) = &recorded.event else { panic!("{recorded:?}") };
+        let json = recorded.event.to_json();
+        assert_eq!(
+            json.get("ip").and_then(|ip| ip.as_str()).map(str::to_owned),
+            row.ip.map(|ip| ip.to_string()),
+            "{event:?}"
+        );
+        assert_eq!(row.env_id.as_str(), recorded.subject.id);
+    }
+    for subject in Story::subjects(log, Kind::Session) {
+        let id = events::ids::SessionId::parse(subject.id.as_str()).unwrap();
+        let row = sessions::get(projections, Some(&subject.tenant), &id).await.unwrap().value.unwrap();
+        assert_eq!(row.closed_at.is_some(), Story::fold::<Session>(log, &subject) == Session::Closed);
+        assert_eq!(row.bytes_out.is_some(), row.closed_at.is_some());
+    }
+}
+
+async fn assert_audit(projections: &Projections, log: &[Recorded]) {
+    let (mut cursor, mut rows) = (None, Vec::new());
+    loop {
+        let filter = audit_log::Filter::default();
+        let page = audit_log::list(projections, &filter, cursor.as_deref(), 333).await.unwrap();
+        rows.extend(page.items);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    rows.reverse();
+    assert_eq!(rows.len(), log.len());
+    for (row, recorded) in rows.iter().zip(log) {
+        assert_eq!(row.data, recorded.event.to_json());
+        assert_eq!(
+            (row.seq, row.time, &row.event_type[..]),
+            (recorded.seq, recorded.meta.time, recorded.event.event_type())
+        );
+        assert_eq!((row.event_id, row.correlation_id), (recorded.meta.id.0, recorded.meta.correlation));
+        assert_eq!((&row.tenant, &row.aggregate_id), (&recorded.subject.tenant, &recorded.subject.id));
+    }
+}

@@ -1,0 +1,62 @@
+//! What do all routes share? The log, the vault, the read model, and what they are set up with.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kit::health::Health;
+use nats::{Log, Vault};
+use projections::Projections;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::LoginKeys;
+use crate::hashing::Hashing;
+use crate::idempotency::Fingerprints;
+use crate::live::Live;
+use crate::metrics::Metrics;
+
+/// Handed to every route; cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+pub struct Parts {
+    pub log: Log,
+    pub vault: Vault,
+    pub projections: Projections,
+    pub live: Live,
+    pub health: Health,
+    pub metrics: Metrics,
+    pub login_keys: LoginKeys,
+    pub fingerprints: Fingerprints,
+    pub hashing: Hashing,
+    pub shown: Shown,
+    /// How long a create waits for port and password.
+    pub create_wait: Duration,
+    /// Places for event streams.
+    pub taps: Arc<Semaphore>,
+    pub shutdown: CancellationToken,
+}
+
+/// What people are told about the way to their environments.
+pub struct Shown {
+    /// Host name or address of the SSH ports and of the gateway.
+    pub ssh_host: String,
+    pub gateway_port: u16,
+    /// Shown where an environment asked for no image.
+    pub default_image: String,
+}
+
+impl App {
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

@@ -1,0 +1,72 @@
+//! What does the world's breaking look like from outside? Which failures are ours, which pass.
+
+use events::aggregate::Refusal;
+use nats::{AppendError, DecideError, LogError, VaultError};
+use projections::QueryError;
+
+use crate::problem::Problem;
+
+impl<R: Refusal> From<DecideError<R>> for Problem {
+    fn from(error: DecideError<R>) -> Self {
+        match error {
+            DecideError::Refused(refusal) => Self::refused(&refusal),
+            DecideError::Contended { attempts } => Self::new(
+                "contended",
+                format!("others changed the same thing at the same moment, {attempts} times; try again"),
+            ),
+            DecideError::Log(error) => error.into(),
+        }
+    }
+}
+
+impl From<LogError> for Problem {
+    fn from(error: LogError) -> Self {
+        match &error {
+            LogError::Read(_)
+            | LogError::Append(
+                AppendError::Unavailable
+                | AppendError::Unclear(_)
+                | AppendError::Lost { .. }
+                | AppendError::Duplicate { .. },
+            ) => Self::caused("log_unavailable", "the event log did not answer; try again", &error),
+            // a full log refuses: nothing is lost, and nothing can be done until there is room
+            LogError::Append(AppendError::Refused(_)) => {
+                Self::caused("log_unavailable", "the event log takes no more events now", &error)
+            }
+            LogError::Append(AppendError::TooLarge)
+            | LogError::Unreadable { .. }
+            | LogError::IdTaken { .. }
+            | LogError::TooLong(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<VaultError> for Problem {
+    fn from(error: VaultError) -> Self {
+        match &error {
+            VaultError::Unavailable(_) => {
+                Self::caused("log_unavailable", "the vault did not answer; try again", &error)
+            }
+            VaultError::Name(_)
+            | VaultError::TooLong
+            | VaultError::Refused(_)
+            | VaultError::KeyUnknown { .. }
+            | VaultError::Damaged(_)
+            | VaultError::Randomness => Self::internal(&error),
+        }
+    }
+}
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        match &error {
+            QueryError::CursorInvalid => {
+                Self::new("parameter_invalid", "cursor must be the next_cursor of a page of this list")
+            }
+            QueryError::Database(_) => {
+                Self::caused("read_model_unavailable", "the read model did not answer; try again", &error)
+            }
+            QueryError::Row(_) | QueryError::Projection(_) => Self::internal(&error),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What does HTTP offer? Environments, keys, tenants, users, tokens, events, audit, projections.
+//!
+//! Reads ask the read model; decisions ask the log. Knows nothing of containers.
+
+mod access;
+mod app;
+mod auth;
+mod bootstrap;
+mod correlation;
+mod environment;
+mod failures;
+mod fields;
+mod hashing;
+mod idempotency;
+mod incoming;
+mod limits;
+mod live;
+mod metrics;
+mod openapi;
+mod params;
+mod position;
+mod problem;
+mod readers;
+mod routes;
+mod scope;
+mod tap;
+mod watch;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use kit::health::Health;
+use nats::MasterKeys;
+use projections::Projections;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::app::{App, Parts, Shown};
+pub use crate::bootstrap::{BootstrapError, DEFAULT_TENANT, bootstrap};
+
+/// Requests under way at shutdown may take this long to end.
+const DRAIN_WAIT: Duration = Duration::from_secs(10);
+
+/// What the API needs to run.
+#[derive(Clone)]
+pub struct Config {
+    pub nats: nats::Config,
+    pub master_keys: MasterKeys,
+    /// `postgres://...`
+    pub database_url: String,
+    pub listen: SocketAddr,
+    /// Host name or address of the SSH ports, as people are told.
+    pub ssh_host: String,
+    /// Port of the SSH gateway, as people are told.
+    pub gateway_port: u16,
+    /// Shown for environments that asked for no image.
+    pub default_image: String,
+    /// The longest a create waits for port and password; the contract says 2 s.
+    pub wait_s: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("cannot listen on {0}")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    #[error("the log is not reachable")]
+    Connect(#[from] nats::ConnectError),
+    #[error("the log is not set up as it must be")]
+    Topology(#[from] nats::TopologyError),
+    #[error("the log cannot be read")]
+    Log(#[from] nats::LogError),
+    #[error("the read model is not reachable")]
+    ReadModel(#[from] projections::ConnectError),
+    #[error("passwords cannot be hashed")]
+    Hashing(#[from] hashing::HashingError),
+    #[error("the HTTP server ended")]
+    Serve(#[source] std::io::Error),
+}
+
+/// Serves until shutdown.
+pub async fn run(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), RunError> {
+    let listen = config.listen;
+    let listener = TcpListener::bind(listen).await.map_err(|error| RunError::Listen(listen, error))?;
+    serve(config, listener, health, shutdown).await
+}
+
+/// Serves on a socket that is open already, until shutdown.
+pub async fn serve(
+    config: Config,
+    listener: TcpListener,
+    health: Health,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    health.not_ready(watch::NATS, "connecting");
+    health.not_ready(watch::POSTGRES, "connecting");
+    let connection = nats::connect(&config.nats).await?;
+    connection.check().await?;
+    let projections = Projections::connect(&config.database_url).await?;
+    let log = connection.log();
+    let app = App::new(Parts {
+        live: live::Live::new(&log).await?,
+        log,
+        vault: connection.vault(config.master_keys.clone()),
+        projections: projections.clone(),
+        health: health.clone(),
+        metrics: metrics::Metrics::new(&health),
+        login_keys: auth::LoginKeys::new(&config.master_keys),
+        fingerprints: idempotency::Fingerprints::new(&config.master_keys),
+        hashing: hashing::Hashing::new()?,
+        shown: Shown {
+            ssh_host: config.ssh_host,
+            gateway_port: config.gateway_port,
+            default_image: config.default_image,
+        },
+        create_wait: Duration::from_secs(config.wait_s),
+        taps: Arc::new(Semaphore::new(tap::TAPS_MAX)),
+        shutdown: shutdown.clone(),
+    });
+    let watching = tokio::spawn(watch::watch(connection, projections, health, shutdown.clone()));
+    let following = {
+        let (app, shutdown) = (app.clone(), shutdown.clone());
+        tokio::spawn(async move { app.live.run(app.log.clone(), shutdown).await })
+    };
+    let served = drain(listener, router(&app), shutdown).await;
+    watching.abort();
+    following.abort();
+    served
+}
+
+/// After shutdown, what is under way may end, for a while.
+async fn drain(listener: TcpListener, router: Router, shutdown: CancellationToken) -> Result<(), RunError> {
+    let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let late = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(DRAIN_WAIT).await;
+    };
+    tokio::select! {
+        served = serving => served.map_err(RunError::Serve),
+        () = late => {
+            tracing::warn!(wait_s = DRAIN_WAIT.as_secs(), "requests did not end in time; leaving them");
+            Ok(())
+        }
+    }
+}
+
+/// The description of all routes, without the events' schemas.
+#[cfg(test)]
+fn described_routes() -> utoipa::openapi::OpenApi {
+    describe().split_for_parts().1
+}
+
+fn describe() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(openapi::Described::openapi()).merge(routes::all())
+}
+
+/// Everything that HTTP offers. The outermost layer comes last.
+fn router(app: &App) -> Router {
+    let (api, described) = describe().split_for_parts();
+    let api = api.route_layer(from_fn_with_state(app.clone(), watch::needs_log));
+    let health = app.health.routes().route_layer(from_fn(problem::keep_form));
+    api.merge(openapi::routes(openapi::document(&described)))
+        .with_state(app.clone())
+        .merge(health)
+        .layer(from_fn_with_state(app.clone(), limits::limit))
+        .layer(CatchPanicLayer::custom(problem::on_panic))
+        .layer(from_fn_with_state(app.clone(), limits::count))
+        .layer(from_fn(problem::finish))
+}

@@ -1,0 +1,175 @@
+//! What does the API say of itself? `/openapi.json`, `/docs`, `/docs/errors`; generated from the code.
+
+use std::fmt::Write;
+
+use axum::Router;
+use axum::response::Html;
+use axum::routing::get;
+use events::{CATALOGUE, docs};
+use serde_json::{Map, Value, json};
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::problem::{CODES, ProblemDetails};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Portreeve",
+        description = "Dev environments with public SSH access. Every write answers with the header \
+            `Portreeve-Position`; give it to a read as `?after=` and the read has it. Errors are RFC 9457 \
+            problem details; their codes are explained at [/docs/errors](/docs/errors). The schemas named \
+            `Event.*` are those of the events that taps and the audit log show as `data`."
+    ),
+    components(schemas(ProblemDetails)),
+    security(("bearer" = [])),
+    modifiers(&Bearer),
+    tags(
+        (name = "environments"), (name = "ssh keys"), (name = "tenants"), (name = "users"),
+        (name = "tokens"), (name = "auth"), (name = "events"), (name = "audit"), (name = "projections"),
+    )
+)]
+pub struct Described;
+
+struct Bearer;
+
+impl utoipa::Modify for Bearer {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("An API token (`ptr_...`) or the token of a login"))
+            .build();
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The description of the routes, with the schemas of the events.
+pub fn document(routes: &utoipa::openapi::OpenApi) -> Value {
+    let mut document = serde_json::to_value(routes).unwrap_or_default();
+    document["info"]["version"] = json!(env!("CARGO_PKG_VERSION"));
+    if let Some(schemas) = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut) {
+        event_schemas(schemas);
+    }
+    document
+}
+
+/// One schema an event type, and one for each definition they share.
+fn event_schemas(schemas: &mut Map<String, Value>) {
+    for row in CATALOGUE {
+        let mut schema = Value::from((row.schema)());
+        if let Some(object) = schema.as_object_mut() {
+            object.remove("$schema");
+            if let Some(Value::Object(shared)) = object.remove("$defs") {
+                for (name, mut definition) in shared {
+                    point_to_components(&mut definition);
+                    schemas.insert(format!("Event.part.{name}"), definition);
+                }
+            }
+        }
+        point_to_components(&mut schema);
+        schemas.insert(format!("Event.{}", row.name), schema);
+    }
+}
+
+fn point_to_components(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            if let Some(Value::String(target)) = object.get_mut("$ref")
+                && let Some(name) = target.strip_prefix("#/$defs/")
+            {
+                *target = format!("#/components/schemas/Event.part.{name}");
+            }
+            object.values_mut().for_each(point_to_components);
+        }
+        Value::Array(values) => values.iter_mut().for_each(point_to_components),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The pages. What they need is in the binary.
+pub fn routes<S: Clone + Send + Sync + 'static>(document: Value) -> Router<S> {
+    let errors = errors_page();
+    Router::new()
+        .route("/docs/errors", get(move || std::future::ready(Html(errors.clone()))))
+        .merge(SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", document))
+}
+
+/// What the `type` of a problem leads to.
+fn errors_page() -> String {
+    let mut page = String::from(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Portreeve: errors</title>\
+         <style>body{font:16px/1.5 system-ui;margin:2rem auto;max-width:50rem}td,th{text-align:left;padding:.2rem 1rem .2rem 0}</style>\
+         <h1>Errors</h1><table><tr><th>code</th><th>status</th><th>title</th></tr>",
+    );
+    for row in CODES {
+        let (code, status, title) = (row.code, row.status.as_u16(), row.title);
+        let _infallible = write!(
+            page,
+            "<tr id=\"{code}\"><td><code>{code}</code></td><td>{status}</td><td>{title}</td></tr>"
+        );
+    }
+    page.push_str("</table><h1>Events</h1><table><tr><th>kind</th><th>event</th><th>what happened</th></tr>");
+    for row in CATALOGUE {
+        let (kind, name, what) = (row.kind.wire_name(), row.name, docs::summary(row));
+        let _infallible = write!(page, "<tr><td>{kind}</td><td><code>{name}</code></td><td>{what}</td></tr>");
+    }
+    page.push_str("</table></html>");
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(object) => {
+                found.extend(object.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                object.values().for_each(|value| references(value, found));
+            }
+            Value::Array(values) => values.iter().for_each(|value| references(value, found)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere_and_every_event_is_described() {
+        let routes = crate::described_routes();
+        let document = document(&routes);
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(found.len() > CATALOGUE.len());
+        for target in found {
+            let pointer = target.strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{target}");
+        }
+        for row in CATALOGUE {
+            assert!(
+                document["components"]["schemas"][format!("Event.{}", row.name)].is_object(),
+                "{}",
+                row.name
+            );
+        }
+    }
+
+    #[test]
+    fn every_route_of_the_contract_is_described() {
+        let document = document(&crate::described_routes());
+        for (method, path) in [
+            ("post", "/api/environments"),
+            ("get", "/api/environments"),
+            ("get", "/api/environments/{id}"),
+            ("delete", "/api/environments/{id}"),
+            ("get", "/api/environments/{id}/ssh"),
+            ("post", "/api/environments/{id}/reset-password"),
+            ("put", "/api/tenants/{id}/quota"),
+            ("post", "/api/projections/{name}/rebuild"),
+            ("get", "/api/audit"),
+        ] {
+            assert!(document["paths"][path][method]["responses"].is_object(), "{method} {path}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `GET /api/environments/{id}/ssh`: how does one get in? Showing the password is a fact.
+
+use axum::extract::{Extension, Path, State};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use events::credential::Credential;
+use events::env::PortPurpose;
+use events::ids::EnvId;
+use events::user::Role;
+use secrecy::ExposeSecret;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::correlation::Correlation;
+use crate::environment::{USERNAME, find, reveal_password};
+use crate::idempotency::fresh_cause;
+use crate::params::Params;
+use crate::position;
+use crate::problem::{Problem, ProblemDetails};
+
+/// The ways in.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ConnectionInfo, example = json!({
+    "env_id": "env-abcdefghijkl", "ssh_host": "127.0.0.1", "ssh_port": 30000,
+    "ssh_username": "developer", "ssh_password": "k7-Wq2mX:Rt4_bNp9cYd",
+    "ssh_command": "ssh developer@127.0.0.1 -p 30000",
+    "gateway_command": "ssh env-abcdefghijkl@127.0.0.1 -p 2222",
+    "vscode_config": "Host env-abcdefghijkl\n    HostName 127.0.0.1\n    Port 30000\n    User developer\n",
+    "sftp_url": "sftp://developer@127.0.0.1:30000",
+}))]
+pub struct ConnectionInfo {
+    #[schema(value_type = String)]
+    env_id: EnvId,
+    ssh_host: String,
+    /// `null` while no port is bound, as are the commands that name it.
+    ssh_port: Option<u16>,
+    ssh_username: &'static str,
+    /// `null` while there is none, and always for auditors.
+    ssh_password: Option<String>,
+    ssh_command: Option<String>,
+    gateway_command: String,
+    /// A block for `~/.ssh/config`.
+    vscode_config: Option<String>,
+    sftp_url: Option<String>,
+}
+
+/// Show the ways in
+///
+/// The password is shown, and that is an event (`PasswordRevealed`). Auditors see no password.
+#[utoipa::path(
+    get, path = "/api/environments/{id}/ssh", tag = "environments",
+    params(
+        ("id" = String, Path, description = "Environment id"),
+        ("after" = Option<u64>, Query, description = "Taken as everywhere; this answer is always the newest"),
+    ),
+    responses(
+        (status = 200, body = ConnectionInfo, headers(("Portreeve-Position" = u64))),
+        (status = 404, description = "`not_found`", body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub async fn connection_info(
+    State(app): State<App>,
+    caller: Caller,
+    Extension(correlation): Extension<Correlation>,
+    Path(id): Path<String>,
+    mut params: Params,
+) -> Result<Response, Problem> {
+    // what the log says is never behind
+    let _after = params.number("after");
+    params.end()?;
+    let found = find(&app, &caller, &id).await?;
+    if !found.env.exists() {
+        return Err(Problem::not_found("environment"));
+    }
+    let credential = app.log.load::<Credential>(&found.tenant, found.id.as_str()).await?;
+    let password = if credential.state.password.is_some() && caller.role != Role::Auditor {
+        let cause = fresh_cause(&caller, &correlation);
+        reveal_password(&app, &found.tenant, &found.id, &cause).await?
+    } else {
+        None
+    };
+    let position = password.as_ref().map_or(found.seq.max(credential.seq), |(_, seq)| found.seq.max(*seq));
+    let port = found.env.port(PortPurpose::Ssh);
+    let info = ConnectionInfo {
+        ssh_host: app.shown.ssh_host.clone(),
+        ssh_port: port,
+        ssh_username: USERNAME,
+        ssh_password: password.map(|(secret, _)| secret.expose_secret().to_owned()),
+        ssh_command: port.map(|port| app.shown.ssh_command(port)),
+        gateway_command: app.shown.gateway_command(&found.id),
+        vscode_config: port.map(|port| app.shown.vscode_config(&found.id, port)),
+        sftp_url: port.map(|port| app.shown.sftp_url(port)),
+        env_id: found.id,
+    };
+    let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    Ok((no_store, position::shown(position, info)).into_response())
+}

@@ -1,0 +1,236 @@
+//! Which events does a stream show? What was asked for, of what the reader may see.
+
+use std::collections::{BTreeSet, HashMap};
+
+use events::env::Env;
+use events::ids::{EnvId, TenantId, UserName};
+use events::session::{SessionEvent, SessionOpened};
+use events::ssh_key::SshKeyEvent;
+use events::token::Token;
+use events::user::{Role, User};
+use events::{Event, Kind, Recorded, Subject};
+
+use crate::access::{Caller, Whose};
+use crate::app::App;
+use crate::problem::Problem;
+
+/// Owners a stream remembers; beyond, it looks them up again.
+const OWNERS_KEPT: usize = 10_000;
+
+/// What was asked for; an empty set means any.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Wanted {
+    pub kinds: BTreeSet<Kind>,
+    pub types: BTreeSet<String>,
+    /// Id of the aggregate.
+    pub id: Option<String>,
+}
+
+enum Span {
+    /// All that the caller may see and wants.
+    Wanted(Wanted),
+    /// The progress of one environment that the caller may see.
+    Environment(TenantId, EnvId),
+}
+
+pub struct Scope {
+    caller: Caller,
+    span: Span,
+    owners: HashMap<(Kind, String), Whose>,
+}
+
+/// The kinds whose subject is the environment itself.
+const OF_ENVIRONMENT: [Kind; 3] = [Kind::Env, Kind::Credential, Kind::Login];
+/// The kinds that live under the system's tenant and name theirs inside.
+const OF_SYSTEM: [Kind; 2] = [Kind::User, Kind::Token];
+
+impl Scope {
+    pub fn wanted(caller: Caller, wanted: Wanted) -> Self {
+        Self { caller, span: Span::Wanted(wanted), owners: HashMap::new() }
+    }
+
+    pub fn environment(caller: Caller, tenant: TenantId, env: EnvId) -> Self {
+        Self { caller, span: Span::Environment(tenant, env), owners: HashMap::new() }
+    }
+
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// The subjects to read from the log: everything that could be shown, none of them twice.
+    pub fn subjects(&self) -> Vec<String> {
+        match &self.span {
+            Span::Environment(tenant, env) => {
+                let own = OF_ENVIRONMENT.map(|kind| Subject::new(tenant.clone(), kind, env.as_str()));
+                let mut subjects: Vec<_> = own.iter().map(Subject::to_string).collect();
+                subjects.push(format!("ev.{tenant}.{}.*", Kind::Session.wire_name()));
+                subjects
+            }
+            Span::Wanted(wanted) => self.subjects_wanted(wanted),
+        }
+    }
+
+    fn subjects_wanted(&self, wanted: &Wanted) -> Vec<String> {
+        let id = wanted.id.as_ref().map_or_else(|| "*".to_owned(), |id| token(id));
+        let wants = |kind: Kind| wanted.kinds.is_empty() || wanted.kinds.contains(&kind);
+        let tenant = match self.caller.role {
+            Role::Admin => "*".to_owned(),
+            Role::Operator | Role::Developer | Role::Auditor => self.caller.tenant.to_string(),
+        };
+        let mut subjects = Vec::new();
+        if wanted.kinds.is_empty() {
+            subjects.push(format!("ev.{tenant}.*.{id}"));
+        }
+        for kind in &wanted.kinds {
+            subjects.push(format!("ev.{tenant}.{}.{id}", kind.wire_name()));
+        }
+        if self.caller.role == Role::Auditor && !self.caller.tenant.is_system() {
+            let of_system = OF_SYSTEM.into_iter().filter(|kind| wants(*kind));
+            subjects
+                .extend(of_system.map(|kind| format!("ev.{}.{}.{id}", TenantId::system(), kind.wire_name())));
+        }
+        subjects
+    }
+
+    /// Whether the stream shows this event.
+    pub async fn shows(&mut self, app: &App, event: &Recorded) -> Result<bool, Problem> {
+        match &self.span {
+            Span::Environment(tenant, env) => Ok(of_environment(event, tenant, env)),
+            Span::Wanted(wanted) if !wants(wanted, event) => Ok(false),
+            Span::Wanted(_) if self.caller.role == Role::Admin => Ok(true),
+            Span::Wanted(_) => {
+                let whose = self.whose(app, event).await?;
+                Ok(self.caller.sees_event(event.subject.kind, &whose))
+            }
+        }
+    }
+
+    /// Whose event it is; remembered, because an owner never changes.
+    async fn whose(&mut self, app: &App, event: &Recorded) -> Result<Whose, Problem> {
+        let tenant = &event.subject.tenant;
+        let foreign = !tenant.is_system() && *tenant != self.caller.tenant;
+        if foreign || (!tenant.is_system() && self.caller.role != Role::Developer) {
+            return Ok(Whose { tenant: Some(tenant.clone()), owner: None });
+        }
+        let (kind, id) = match &event.event {
+            Event::SshKey(key) => {
+                return Ok(Whose { tenant: Some(tenant.clone()), owner: Some(key_owner(key)) });
+            }
+            Event::Session(session) => (Kind::Env, env_of(session).to_string()),
+            Event::Env(_) | Event::Credential(_) | Event::Login(_) => (Kind::Env, event.subject.id.clone()),
+            Event::User(_) => (Kind::User, event.subject.id.clone()),
+            Event::Token(_) => (Kind::Token, event.subject.id.clone()),
+            Event::Tenant(_) | Event::Quota(_) | Event::Request(_) => {
+                return Ok(Whose { tenant: Some(tenant.clone()), owner: None });
+            }
+            Event::Port(_) => return Ok(Whose::default()),
+        };
+        if let Some(known) = self.owners.get(&(kind, id.clone())) {
+            return Ok(known.clone());
+        }
+        let whose = look_up(app, tenant, kind, &id).await?;
+        if self.owners.len() >= OWNERS_KEPT {
+            self.owners.clear();
+        }
+        self.owners.insert((kind, id), whose.clone());
+        Ok(whose)
+    }
+}
+
+async fn look_up(app: &App, tenant: &TenantId, kind: Kind, id: &str) -> Result<Whose, Problem> {
+    Ok(match kind {
+        Kind::User => {
+            let user = app.log.load::<User>(tenant, id).await?.state;
+            let tenant = user.registered.map(|registered| registered.tenant);
+            Whose { tenant, owner: UserName::parse(id).ok() }
+        }
+        Kind::Token => match app.log.load::<Token>(tenant, id).await?.state.issued {
+            Some(issued) => Whose { tenant: Some(issued.tenant), owner: Some(issued.owner) },
+            None => Whose::default(),
+        },
+        Kind::Env
+        | Kind::Tenant
+        | Kind::Quota
+        | Kind::Port
+        | Kind::Credential
+        | Kind::SshKey
+        | Kind::Login
+        | Kind::Session
+        | Kind::Request => {
+            let env = app.log.load::<Env>(tenant, id).await?.state;
+            Whose { tenant: Some(tenant.clone()), owner: env.owner().cloned() }
+        }
+    })
+}
+
+/// An id as it stands in a subject.
+fn token(id: &str) -> String {
+    let subject = Subject::new(TenantId::system(), Kind::Env, id).to_string();
+    subject.rsplit('.').next().unwrap_or_default().to_owned()
+}
+
+fn wants(wanted: &Wanted, event: &Recorded) -> bool {
+    (wanted.kinds.is_empty() || wanted.kinds.contains(&event.subject.kind))
+        && (wanted.types.is_empty() || wanted.types.contains(event.event.event_type()))
+        && wanted.id.as_ref().is_none_or(|id| *id == event.subject.id)
+}
+
+fn of_environment(event: &Recorded, tenant: &TenantId, env: &EnvId) -> bool {
+    event.subject.tenant == *tenant
+        && match &event.event {
+            Event::Session(session) => env_of(session) == env,
+            Event::Env(_) | Event::Credential(_) | Event::Login(_) => event.subject.id == env.as_str(),
+            Event::Tenant(_)
+            | Event::Quota(_)
+            | Event::Port(_)
+            | Event::SshKey(_)
+            | Event::User(_)
+            | Event::Token(_)
+            | Event::Request(_) => false,
+        }
+}
+
+fn env_of(session: &SessionEvent) -> &EnvId {
+    match session {
+        SessionEvent::SessionOpened(SessionOpened { env, .. }) => env,
+        SessionEvent::SessionClosed(closed) => &closed.env,
+    }
+}
+
+fn key_owner(key: &SshKeyEvent) -> UserName {
+    match key {
+        SshKeyEvent::SshKeyAdded(added) => added.owner.clone(),
+        SshKeyEvent::SshKeyRemoved(removed) => removed.owner.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn subjects(role: Role, wanted: Wanted) -> Vec<String> {
+        let caller = Caller {
+            actor: "user:me".to_owned(),
+            owner: UserName::parse("me").unwrap(),
+            tenant: TenantId::parse("a").unwrap(),
+            role,
+        };
+        Scope::wanted(caller, wanted).subjects()
+    }
+
+    #[test]
+    fn a_stream_reads_only_subjects_that_it_could_show() {
+        assert_eq!(subjects(Role::Admin, Wanted::default()), ["ev.*.*.*"]);
+        assert_eq!(subjects(Role::Developer, Wanted::default()), ["ev.a.*.*"]);
+        assert_eq!(
+            subjects(Role::Auditor, Wanted::default()),
+            ["ev.a.*.*", "ev._sys.user.*", "ev._sys.token.*"]
+        );
+        let wanted =
+            Wanted { kinds: [Kind::Env, Kind::User].into(), id: Some("a.b".to_owned()), ..Wanted::default() };
+        assert_eq!(subjects(Role::Admin, wanted.clone()), ["ev.*.env.a=2eb", "ev.*.user.a=2eb"]);
+        let audited = subjects(Role::Auditor, wanted);
+        assert_eq!(audited, ["ev.a.env.a=2eb", "ev.a.user.a=2eb", "ev._sys.user.a=2eb"]);
+    }
+}

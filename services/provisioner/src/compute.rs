@@ -1,0 +1,107 @@
+//! What must an engine be able to do? Make, start, stop, remove and show environments, each repeatable.
+
+use std::time::Duration;
+
+use events::Resources;
+use events::env::{Phase, PortPurpose};
+use events::ids::{EnvId, TenantId};
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use secrecy::SecretString;
+
+/// Everything an engine needs to know to make one environment.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    pub env: EnvId,
+    pub tenant: TenantId,
+    /// Image reference as the engine knows it.
+    pub image: String,
+    pub resources: Resources,
+    pub ports: Vec<Published>,
+    /// The bearer token of this environment's sentry.
+    pub token: SecretString,
+}
+
+/// A port of the machine that leads into the environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    pub purpose: PortPurpose,
+    pub port: u16,
+}
+
+/// What an engine sees of one environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    Missing,
+    /// It is there and not running; the text says since when or why, for a person.
+    Down(String),
+    Up,
+}
+
+/// One file of a folder inside an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    pub name: String,
+    pub bytes: Vec<u8>,
+}
+
+/// One container of this installation, whatever its state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub env: EnvId,
+    pub tenant: TenantId,
+    pub up: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ComputeError {
+    #[error("the engine has no image {0:?}")]
+    ImageMissing(String),
+    /// Somebody else on the machine listens on these ports.
+    #[error("ports {ports:?} are taken: {reason}")]
+    PortsTaken { ports: Vec<u16>, reason: String },
+    #[error("the engine does not answer")]
+    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The engine's own words.
+    #[error("the engine refused: {reason}")]
+    Refused { phase: Phase, reason: String },
+}
+
+/// An engine. Every call may be repeated; what is so already is success.
+pub trait Compute: Send + Sync + 'static {
+    /// The places that outlive the container.
+    fn ensure_storage<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        env: &'a EnvId,
+    ) -> BoxFuture<'a, Result<(), ComputeError>>;
+
+    /// Makes it, or makes it anew when it was made to another [`Spec`]; answers the engine's id of it.
+    fn ensure<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Result<String, ComputeError>>;
+
+    fn start<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Result<(), ComputeError>>;
+
+    /// Asks it to end, and ends it after `grace`.
+    fn stop<'a>(&'a self, env: &'a EnvId, grace: Duration) -> BoxFuture<'a, Result<(), ComputeError>>;
+
+    /// Removes the container; its storage stays.
+    fn remove<'a>(&'a self, env: &'a EnvId) -> BoxFuture<'a, Result<(), ComputeError>>;
+
+    /// Removes what [`Compute::ensure_storage`] made. The container must be gone.
+    fn remove_storage<'a>(&'a self, env: &'a EnvId) -> BoxFuture<'a, Result<(), ComputeError>>;
+
+    fn observe<'a>(&'a self, env: &'a EnvId) -> BoxFuture<'a, Result<Seen, ComputeError>>;
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<Listed>, ComputeError>>;
+
+    /// The files of a folder inside the environment, running or not;
+    /// empty when there is no container or no such folder.
+    fn read_folder<'a>(
+        &'a self,
+        env: &'a EnvId,
+        folder: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<File>, ComputeError>>;
+
+    /// Environments whose container ended, as the engine says so; ends when the engine goes away.
+    fn endings(&self) -> BoxStream<'_, Result<EnvId, ComputeError>>;
+}

@@ -1,0 +1,6 @@
+//! Does the provisioner do what it says, with a real log and a real engine?
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod engine;
+mod life;
+mod stand;

@@ -1,0 +1,56 @@
+//! Which keys prove to clients that this is the same host as last time? Made once, kept on the volume.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::fs;
+use tokio::process::Command;
+
+use crate::reap::Children;
+
+/// Made before anything is accepted: milliseconds.
+pub const QUICK: [&str; 2] = ["ed25519", "ecdsa"];
+/// Made in the background: up to seconds. sshd does without it until then.
+pub const SLOW: [&str; 1] = ["rsa"];
+
+/// Makes those keys that are missing, at once.
+pub async fn ensure(
+    kinds: &'static [&'static str],
+    dir: &Path,
+    ssh_keygen: &Path,
+    children: &Arc<Children>,
+) -> io::Result<()> {
+    let mut making = tokio::task::JoinSet::new();
+    for kind in kinds {
+        let (dir, ssh_keygen, children) = (dir.to_owned(), ssh_keygen.to_owned(), children.clone());
+        making.spawn(async move { ensure_one(kind, &dir, &ssh_keygen, &children).await });
+    }
+    while let Some(made) = making.join_next().await {
+        made.map_err(io::Error::other)??;
+    }
+    Ok(())
+}
+
+async fn ensure_one(kind: &str, dir: &Path, ssh_keygen: &Path, children: &Arc<Children>) -> io::Result<()> {
+    let key = dir.join(format!("ssh_host_{kind}_key"));
+    if fs::try_exists(&key).await? {
+        return Ok(());
+    }
+    // made under another name: a key is there whole or not at all
+    let new = dir.join(format!(".new_{kind}"));
+    let new_public = dir.join(format!(".new_{kind}.pub"));
+    for leftover in [&new, &new_public] {
+        if fs::try_exists(leftover).await? {
+            fs::remove_file(leftover).await?;
+        }
+    }
+    let mut command = Command::new(ssh_keygen);
+    command.args(["-q", "-t", kind, "-N", "", "-C", "environment", "-f"]).arg(&new);
+    let status = children.run(&mut command).await?;
+    if !status.success() {
+        return Err(io::Error::other(format!("ssh-keygen for {kind} ended with {status}")));
+    }
+    fs::rename(&new_public, dir.join(format!("ssh_host_{kind}_key.pub"))).await?;
+    fs::rename(&new, &key).await
+}

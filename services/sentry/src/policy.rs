@@ -1,0 +1,179 @@
+//! Which policy is in force, and how does a new one come into force?
+//!
+//! Long poll; apply; tell. If the control plane cannot be reached when the sentry starts, the last
+//! policy that was in force is read from the state volume.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use kit::sentry_protocol::{Jupyter, Policy};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::accept::Entrance;
+use crate::apply::{self, ApplyError};
+use crate::atomic_file;
+use crate::config::Config;
+use crate::control::{Control, ControlError};
+use crate::door::Door;
+use crate::send_reports::backoff;
+
+/// How long the control plane is asked before the cached policy is used.
+const CACHE_AFTER: Duration = Duration::from_secs(10);
+/// After "gone" or "not your token".
+const REFUSED_WAIT: Duration = Duration::from_secs(30);
+/// Tries to say that a policy is in force, before the next one is asked for.
+const TELL_TRIES_MAX: usize = 5;
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(5);
+const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
+
+pub struct PolicyKeeper {
+    pub config: Arc<Config>,
+    pub control: Control,
+    pub door: Arc<Door>,
+    pub entrance: Entrance,
+    pub jupyter: watch::Sender<Option<Jupyter>>,
+    /// The version in force, for those who ask after our health.
+    pub version: watch::Sender<Option<String>>,
+    /// Whether the control plane did not answer last time.
+    pub failing: bool,
+}
+
+impl PolicyKeeper {
+    /// Runs until told to stop.
+    pub async fn run(mut self, stop: CancellationToken) {
+        stop.run_until_cancelled(self.keep()).await;
+    }
+
+    async fn keep(&mut self) {
+        let cache_at = Instant::now() + CACHE_AFTER;
+        let mut delays = backoff();
+        let mut told = None;
+        loop {
+            let have = self.version.borrow().clone();
+            let wait = match self.ask(have.as_deref(), cache_at).await {
+                Asked::Policy(policy) => match self.put_in_force(&policy).await {
+                    Ok(()) => None,
+                    Err(error) => {
+                        tracing::error!(%error, version = policy.version, "a policy cannot be applied");
+                        delays.next()
+                    }
+                },
+                Asked::Unchanged => None,
+                Asked::Failed { wait } => wait.or_else(|| delays.next()),
+            };
+            let in_force = self.version.borrow().clone();
+            if in_force != told && self.tell(in_force.as_deref()).await {
+                told = in_force;
+            }
+            match wait {
+                Some(wait) => sleep(wait.min(REFUSED_WAIT)).await,
+                None => delays = backoff(),
+            }
+        }
+    }
+
+    /// While nothing is in force, no longer than until the cache is due.
+    async fn ask(&mut self, have: Option<&str>, cache_at: Instant) -> Asked {
+        let ask = self.control.policy(have.unwrap_or_default());
+        let answer = match have {
+            Some(_) => ask.await,
+            None => match timeout_at(cache_at.max(Instant::now() + RETRY_WAIT_MAX), ask).await {
+                Ok(answer) => answer,
+                Err(_) => return self.cached(cache_at).map_or(Asked::Failed { wait: None }, Asked::Policy),
+            },
+        };
+        self.note_reached(answer.as_ref().map(drop));
+        match answer {
+            Ok(Some(policy)) => Asked::Policy(Box::new(policy)),
+            Ok(None) => Asked::Unchanged,
+            Err(error) => {
+                let wait = error.is_final().then_some(REFUSED_WAIT);
+                match have {
+                    Some(_) => Asked::Failed { wait },
+                    None => self.cached(cache_at).map_or(Asked::Failed { wait: None }, Asked::Policy),
+                }
+            }
+        }
+    }
+
+    fn cached(&self, cache_at: Instant) -> Option<Box<Policy>> {
+        if Instant::now() < cache_at {
+            return None;
+        }
+        let policy: Policy = serde_json::from_slice(&fs::read(self.cache()).ok()?).ok()?;
+        tracing::warn!(version = policy.version, "the control plane is away: the cached policy is used");
+        Some(Box::new(policy))
+    }
+
+    async fn put_in_force(&mut self, policy: &Policy) -> Result<(), PutError> {
+        let now = Utc::now();
+        let (config, copy) = (self.config.clone(), policy.clone());
+        let days = now.timestamp() / SECONDS_PER_DAY;
+        let applied = tokio::task::spawn_blocking(move || apply::apply(&copy, &config, days)).await;
+        applied.map_err(|_| ApplyError::Broken)??;
+        self.door.apply(policy, now);
+        self.jupyter.send_if_modified(|jupyter| {
+            let changed = *jupyter != policy.jupyter;
+            jupyter.clone_from(&policy.jupyter);
+            changed
+        });
+        let bytes = serde_json::to_vec(policy).map_err(std::io::Error::from).map_err(PutError::Cache)?;
+        atomic_file::write(&self.cache(), &bytes, 0o600).map_err(PutError::Cache)?;
+        self.entrance.ensure_open().await.map_err(PutError::Open)?;
+        self.version.send_replace(Some(policy.version.clone()));
+        tracing::info!(version = policy.version, "a policy is in force");
+        Ok(())
+    }
+
+    /// Tries [`TELL_TRIES_MAX`] times; if all fail it is told after the next answer.
+    async fn tell(&self, version: Option<&str>) -> bool {
+        let Some(version) = version else { return true };
+        for delay in backoff().take(TELL_TRIES_MAX) {
+            match self.control.applied(version).await {
+                Ok(()) => return true,
+                Err(error) => {
+                    tracing::debug!(error = %error.chain(), version, "cannot tell that a policy is in force");
+                    sleep(delay).await;
+                }
+            }
+        }
+        false
+    }
+
+    /// Says once that the control plane is away, and once that it is back.
+    fn note_reached(&mut self, answer: Result<(), &ControlError>) {
+        let failing = answer.is_err();
+        if std::mem::replace(&mut self.failing, failing) == failing {
+            return;
+        }
+        match answer {
+            Ok(()) => tracing::info!("the control plane answers again"),
+            Err(error) => tracing::warn!(error = %error.chain(), "no policy from the control plane"),
+        }
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.config.state_dir.join("policy.json")
+    }
+}
+
+enum Asked {
+    Policy(Box<Policy>),
+    Unchanged,
+    Failed { wait: Option<Duration> },
+}
+
+#[derive(Debug, thiserror::Error)]
+enum PutError {
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error("cannot keep the policy: {0}")]
+    Cache(std::io::Error),
+    #[error("cannot listen: {0}")]
+    Open(std::io::Error),
+}

@@ -1,0 +1,69 @@
+//! How fast is it, beside a peer or a limit, measured in the same run? Writes
+//! `target/bench/<name>.json` for each bench asked for.
+//!
+//! `bench [--only NAME...] [--rounds N] [--scale PERCENT]`; without names, all of them.
+
+mod append;
+mod env_ready;
+mod fill;
+mod projection;
+mod report;
+mod stand;
+mod visible;
+
+use clap::Parser;
+
+/// Rounds of each bench: ours and theirs take turns.
+const ROUNDS: usize = 5;
+
+#[derive(Parser)]
+struct Arguments {
+    /// append_1, append_64, append_256, projection, visible, env_ready
+    #[arg(long, num_args = 1.., value_delimiter = ',')]
+    only: Vec<String>,
+    #[arg(long, default_value_t = ROUNDS)]
+    rounds: usize,
+    /// Percent of the usual amount of work
+    #[arg(long, default_value_t = 100)]
+    scale: usize,
+}
+
+/// How much is measured.
+#[derive(Clone, Copy)]
+pub struct Effort {
+    pub rounds: usize,
+    scale: usize,
+}
+
+impl Effort {
+    /// So much of the usual amount, at least one.
+    pub fn of(&self, usual: usize) -> usize {
+        (usual * self.scale / 100).max(1)
+    }
+}
+
+const NAMES: [&str; 6] = ["append_1", "append_64", "append_256", "projection", "visible", "env_ready"];
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let effort = Effort { rounds: arguments.rounds.max(1), scale: arguments.scale };
+    let asked: Vec<&str> = match arguments.only.as_slice() {
+        [] => NAMES.to_vec(),
+        names => names.iter().map(String::as_str).collect(),
+    };
+    for name in asked {
+        eprintln!("{name} ...");
+        let report = match name {
+            "append_1" => append::measure(1, effort).await?,
+            "append_64" => append::measure(64, effort).await?,
+            "append_256" => append::measure(256, effort).await?,
+            "projection" => projection::measure(effort).await?,
+            "visible" => visible::measure(effort).await?,
+            "env_ready" => env_ready::measure(effort).await?,
+            other => anyhow::bail!("there is no bench {other:?}; there are {}", NAMES.join(", ")),
+        };
+        report.write()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,21 @@
+//! Real things for tests: servers, engines, the product itself, on free ports, gone afterwards.
+//! Imports no crate of the project, so it cannot believe what the product believes.
+
+pub mod child;
+pub mod engine_double;
+mod eventually;
+pub mod free_ports;
+pub mod http;
+pub mod nats;
+pub mod portreeve;
+pub mod postgres;
+pub mod programs;
+pub mod real_engine;
+pub mod ssh;
+
+pub use engine_double::EngineDouble;
+pub use eventually::eventually;
+pub use http::{Answer, Api};
+pub use portreeve::{Installation, Portreeve, Setup};
+pub use real_engine::RealEngine;
+pub use ssh::{Proof, Ssh};

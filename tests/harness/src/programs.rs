@@ -1,0 +1,35 @@
+//! Where is the program under test? Beside the test's own, where cargo puts both.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+/// The repository's root.
+pub fn repository() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    root.canonicalize().unwrap_or(root)
+}
+
+/// `target/<profile>`, from the running test's own place.
+pub fn target() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("where is this test's own program?")?;
+    let folder =
+        own.ancestors().find(|folder| folder.join(".fingerprint").is_dir() || folder.join("deps").is_dir());
+    folder.map(Path::to_owned).context("this test's own program is in no target folder")
+}
+
+/// A program of this workspace; it must have been built.
+pub fn built(name: &str) -> anyhow::Result<PathBuf> {
+    let path = target()?.join(name);
+    if !path.is_file() {
+        bail!("{} is missing: cargo build --workspace --bins", path.display());
+    }
+    Ok(path)
+}
+
+/// A program of the machine, with the line that installs it when it is missing.
+pub fn installed(name: &str) -> anyhow::Result<PathBuf> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.with_context(|| format!("{name} is missing: deploy/dev/tools.sh installs it"))
+}

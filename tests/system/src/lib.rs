@@ -1,0 +1,1 @@
+//! What do stories through the public surface need? See `tests/stories`; there is nothing else here.

@@ -1,0 +1,14 @@
+//! What do people and programs see from outside? Stories through the public surface, one binary.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod bad_input;
+mod kill_anywhere;
+mod ledger;
+mod main_job;
+mod pool;
+mod projectors;
+mod quota_race;
+mod repairs;
+mod secrets;
+mod spool;
+mod world;
