@@ -22,7 +22,7 @@ const CALL_AT_MOST: Duration = Duration::from_secs(15);
 const TRIES_MAX: usize = 400;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
+pub enum Asked {
     Create,
     Reset,
     Stop,
@@ -32,13 +32,13 @@ enum Asked {
 
 /// What was promised: answers of 2xx.
 #[derive(Debug, Clone)]
-struct Promise {
-    asked: Asked,
-    env: String,
-    position: Option<u64>,
+pub struct Promise {
+    pub asked: Asked,
+    pub env: String,
+    pub position: Option<u64>,
 }
 
-struct Worker {
+pub struct Person {
     api: Api,
     promises: Arc<Mutex<Vec<Promise>>>,
     stop: Arc<AtomicBool>,
@@ -46,8 +46,13 @@ struct Worker {
     rng: StdRng,
 }
 
-impl Worker {
-    async fn work(mut self) {
+impl Person {
+    pub fn new(api: Api, promises: Arc<Mutex<Vec<Promise>>>, stop: Arc<AtomicBool>, rng: StdRng) -> Self {
+        Self { api, promises, stop, mine: Vec::new(), rng }
+    }
+
+    /// Until it is told to stop.
+    pub async fn work(mut self) {
         while !self.stop.load(Ordering::SeqCst) {
             let asked = match (self.mine.len(), self.rng.random_range(0..100)) {
                 (..MINE_MIN, _) | (MINE_MIN..MINE_MAX, 0..30) => Asked::Create,
@@ -108,7 +113,7 @@ impl Worker {
 
     fn promised(&self, asked: Asked, env: &str, answer: &Answer) {
         let promise = Promise { asked, env: env.to_owned(), position: answer.position };
-        self.promises.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(promise);
+        self.promises.lock().unwrap_or_else(PoisonError::into_inner).push(promise);
     }
 
     /// `None` when nothing answered; then a moment passes.
@@ -121,4 +126,3 @@ impl Worker {
         answer
     }
 }
-

@@ -10,33 +10,26 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use events::env::{EnvEvent, Status};
-use harness::child::Child;
-use harness::{Answer, Api, EngineDouble, RealEngine, eventually};
+use harness::{EngineDouble, RealEngine, eventually};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
-use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use crate::busy_people::{Asked, Person, Promise};
 use crate::ledger::Ledger;
-use crate::world::{Engine, World, create, show, small};
+use crate::left_behind::one_server;
+use crate::world::{Engine, World};
 
 const POINTS: usize = 200;
 const POINTS_REAL: usize = 20;
-const WORKERS: u64 = 3;
-/// A worker keeps about so many environments.
-const MINE_MIN: usize = 2;
-const MINE_MAX: usize = 4;
+const PEOPLE: u64 = 3;
 /// The pause before a kill, in milliseconds: between nothing and a create's whole way.
 const PAUSE_MS: std::ops::Range<u64> = 0..900;
 /// Likewise while it starts, up to about ready.
 const STARTING_MS: std::ops::Range<u64> = 0..2_000;
-/// The longest a worker waits for one answer.
-const CALL_AT_MOST: Duration = Duration::from_secs(15);
 /// Everything has found its place again.
 const SETTLED_AT_MOST: Duration = Duration::from_secs(180);
-/// Tries of one create under one key.
-const TRIES_MAX: usize = 400;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Victim {
@@ -120,27 +113,19 @@ async fn story<E: Inspect>(world: &mut World<E>, points: usize) -> anyhow::Resul
     let began = Instant::now();
     let promises = Arc::new(Mutex::new(Vec::new()));
     let stop = Arc::new(AtomicBool::new(false));
-    let workers: Vec<_> = (0..WORKERS)
+    let people: Vec<_> = (0..PEOPLE)
         .map(|number| {
-            let (api, promises, stop) = (world.api()?, Arc::clone(&promises), Arc::clone(&stop));
-            Ok(tokio::spawn(
-                Worker {
-                    api,
-                    promises,
-                    stop,
-                    mine: Vec::new(),
-                    rng: StdRng::seed_from_u64(seed ^ number << 32),
-                }
-                .work(),
-            ))
+            let rng = StdRng::seed_from_u64(seed ^ number << 32);
+            let person = Person::new(world.api()?, Arc::clone(&promises), Arc::clone(&stop), rng);
+            Ok(tokio::spawn(person.work()))
         })
         .collect::<anyhow::Result<_>>()?;
 
     let mut rng = StdRng::seed_from_u64(seed);
     let result = kill_points(world, points, &mut rng).await;
     stop.store(true, Ordering::SeqCst);
-    for worker in workers {
-        worker.await?;
+    for person in people {
+        person.await?;
     }
     result?;
     let killed_after = began.elapsed();

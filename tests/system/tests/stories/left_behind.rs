@@ -58,4 +58,3 @@ fn data_program(name: &str) -> anyhow::Result<std::path::PathBuf> {
         .output()?;
     Ok(std::path::Path::new(String::from_utf8(tools.stdout)?.trim()).join("bin").join(name))
 }
-

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bad_input;
+mod busy_people;
 mod kill_anywhere;
 mod ledger;
+mod left_behind;
 mod main_job;
 mod pool;
 mod projectors;
