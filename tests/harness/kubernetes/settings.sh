@@ -1,0 +1,56 @@
+# shellcheck shell=bash disable=SC2034
+# Which names, places, ports and bounds does the test cluster have? Sourced; sets variables only.
+#
+# PORTREEVE_CLUSTER_DIR    its state; default target/kubernetes in the clone
+# PORTREEVE_CLUSTER_PORTS  the first of the 10 ports it listens on; default 61400, 61420 without a node
+# PORTREEVE_CLUSTER_NET    the first two numbers of the Pods' addresses; default 10.244
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+repo=$(cd "$here/../../.." && pwd)
+
+kubernetes_version=1.36.2
+helm_version=4.2.4
+tools=$("$repo/deploy/dev/tools.sh" --print-dir)
+bin=$tools/kubernetes/$kubernetes_version
+
+variant=${variant:-node}   # "control" is a cluster without a node of its own
+
+# What a killed run leaves must be found from another clone: what ends a cluster lies in a place that
+# all share. The rest is state that goes with its folder.
+run=/run/portreeve-kube/$variant
+dir=${PORTREEVE_CLUSTER_DIR:-$repo/target/kubernetes}/$variant
+
+case $variant in
+  node) ports=${PORTREEVE_CLUSTER_PORTS:-61400} ;;
+  control) ports=${PORTREEVE_CLUSTER_PORTS:-61420} ;;
+esac
+etcd_port=$ports
+etcd_peer_port=$((ports + 1))
+apiserver_port=$((ports + 2))
+controllers_port=$((ports + 3))
+scheduler_port=$((ports + 4))
+kubelet_port=$((ports + 5))
+kubelet_health_port=$((ports + 6))
+proxy_health_port=$((ports + 7))
+proxy_metrics_port=$((ports + 8))
+stream_port=$((ports + 9))
+
+node=node1
+bridge=portreeve-kube        # 15 characters at most; also marks our rules, cgroups and folders
+net=${PORTREEVE_CLUSTER_NET:-10.244}
+pod_cidr=$net.0.0/22         # 1,021 Pods
+# The node's address is the bridge's: it exists on every machine, and nobody outside reaches it.
+node_ip=$net.0.1
+[[ $variant == node ]] || node_ip=127.0.0.1
+service_cidr=10.96.0.0/16
+service_ip=10.96.0.1
+node_ports=30000-32767
+pods_max=250
+gpus=2
+pause_image=localhost/portreeve/pause:dev
+containerd_socket=$run/containerd.sock
+kubeconfig=$dir/admin.kubeconfig
+
+ready_wait_s=120   # for each component, on two busy cores
+stop_wait_s=5      # then it is killed
+room_wait_s=20     # for every process of the cluster to be gone
