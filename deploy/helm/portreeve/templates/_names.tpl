@@ -161,6 +161,7 @@ apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata:
   name: {{ include "portreeve.fullname" $root }}-{{ index . 1 }}
+  namespace: {{ $root.Release.Namespace }}
   labels:
     {{- include "portreeve.labels" . | nindent 4 }}
 spec:
