@@ -4,7 +4,7 @@
 #   kubernetes   kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kube-proxy, kubectl,
 #                and network-policies, which makes NetworkPolicies hold
 #   helm         installs the chart
-#   pause        holds a Pod's namespaces open
+#   image.tar    the image of what runs as Pods: pause, which holds a Pod's namespaces open, and CoreDNS
 #
 # They lie outside the clone when CI is set (deploy/dev/tools.sh --print-dir), and are built again only
 # when what is in this folder changed. A first build takes about 6 minutes on two idle cores, and keeps
@@ -16,9 +16,21 @@ set -euo pipefail
 
 old_max=1   # other versions kept
 
+image() { # FOLDER with pause and coredns: an archive as Docker writes them, of one layer
+  local work config layer
+  work=$(mktemp -d)
+  tar -C "$1" --owner=0 --group=0 --mtime=@0 -cf "$work/layer.tar" pause coredns
+  layer=$(sha256sum <"$work/layer.tar" | cut -d' ' -f1)
+  printf '{"architecture":"%s","os":"linux","config":{"Entrypoint":["/pause"]},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
+    "$(go env GOARCH)" "$layer" >"$work/config.json"
+  printf '[{"Config":"config.json","RepoTags":["%s"],"Layers":["layer.tar"]}]' "$parts_image" >"$work/manifest.json"
+  tar -C "$work" -cf "$1/image.tar" manifest.json config.json layer.tar
+  rm -rf "$work"
+}
+
 inputs() { # one line a file that decides what is built
   cd "$here"
-  git ls-files -co --exclude-standard -- '*.go' '*go.mod' '*go.sum' pause.c build.sh | sort | xargs sha256sum
+  git ls-files -co --exclude-standard -- '*.go' '*go.mod' '*go.sum' pause.c build.sh settings.sh | sort | xargs sha256sum
 }
 
 # 1.27 brings a JSON decoder on by default with which /openapi/v2 fails, and with it `kubectl apply`.
@@ -48,10 +60,13 @@ go_build "$part/kubernetes" "$here" . \
   "-X $version.gitVersion=v$kubernetes_version -X $version.gitMajor=$major -X $version.gitMinor=${minor%%.*}"
 go_build "$part/helm" "$here/helm" helm.sh/helm/v4/cmd/helm \
   "-X helm.sh/helm/v4/internal/version.version=v$helm_version"
+go_build "$part/coredns" "$here/dns" . ''
 for name in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl ; do
   ln -s kubernetes "$part/$name"
 done
 cc -static -Os -o "$part/pause" "$here/pause.c"
+image "$part"
+rm "$part/coredns"
 inputs >"$part/inputs"
 rm -rf "$bin"
 mv "$part" "$bin"

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash
 # Which names, places, ports and bounds does the test cluster have? Sourced; sets variables only.
 #
 # PORTREEVE_CLUSTER_DIR    its state; default target/kubernetes in the clone
@@ -9,7 +9,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repo=$(cd "$here/../../.." && pwd)
 
 kubernetes_version=1.36.2
-helm_version=4.2.4
+helm_version=4.2.4       # as in helm/go.mod
 tools=$("$repo/deploy/dev/tools.sh" --print-dir)
 bin=$tools/kubernetes/$kubernetes_version
 
@@ -44,10 +44,11 @@ node_ip=$net.0.1
 [[ $variant == node ]] || node_ip=127.0.0.1
 service_cidr=10.96.0.0/16
 service_ip=10.96.0.1
+dns_ip=10.96.0.10
 node_ports=30000-32767
 pods_max=250
 gpus=2
-pause_image=localhost/portreeve/pause:dev
+parts_image=localhost/portreeve/kube:dev   # made by build.sh
 containerd_socket=$run/containerd.sock
 kubeconfig=$dir/admin.kubeconfig
 
