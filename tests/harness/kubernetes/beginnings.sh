@@ -109,4 +109,6 @@ END
   kubectl patch node "$node" --subresource=status --type=merge -p \
     '{"status":{"capacity":'"$resources"',"allocatable":'"$resources"',
       "conditions":[{"type":"Ready","status":"True","reason":"Pretended","message":"no kubelet stands behind it"}]}}' >/dev/null
+  # Every new node has it, and the controller that takes it away does not run here.
+  kubectl patch node "$node" --type=merge -p '{"spec":{"taints":null}}' >/dev/null
 }

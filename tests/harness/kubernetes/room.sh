@@ -12,9 +12,13 @@ room_tmpfs=(/run/netns /run/containerd)
 
 enter_room_wait_s=10
 
-room() { # the process id of the room's first process, when it still runs
+# Made by whichever cluster came first, removed by the last: taking away a folder takes away the mounts
+# that others have on it.
+made=/run/portreeve-kube/made
+
+room() { # [FILE]: the process id of the room's first process, when it still runs
   local pid began
-  read -r pid began 2>/dev/null <"$run/room" || return 1
+  read -r pid began 2>/dev/null <"${1:-$run/room}" || return 1
   [[ $(began_at "$pid") == "$began" ]] && echo "$pid"
 }
 
@@ -28,7 +32,7 @@ began_at() { # PID: when it began, in ticks; tells it from a later process with 
 }
 
 open_room() {
-  local place made=$run/made until=$((SECONDS + enter_room_wait_s))
+  local place until=$((SECONDS + enter_room_wait_s))
   for place in "${room_tmpfs[@]}" "${room_binds[@]%%:*}"; do
     [[ -d $place ]] || { mkdir "$place"; echo "$place" >>"$made"; }
   done
@@ -44,7 +48,7 @@ open_room() {
 inside() { nsenter --target "$(room)" --mount --pid -- "$@"; }
 
 close_room() {
-  local pid place until=$((SECONDS + room_wait_s))
+  local pid until=$((SECONDS + room_wait_s))
   if pid=$(room); then
     kill -KILL "$pid"
     # It is gone only when every other process of the room is.
@@ -54,8 +58,14 @@ close_room() {
     done
   fi
   rm -f "$run/room"
-  [[ ! -f $run/made ]] || while read -r place; do rmdir "$place" 2>/dev/null || true; done <"$run/made"
-  rm -f "$run/made"
+  remove_places
+}
+
+remove_places() {
+  local place file
+  for file in "$(dirname "$made")"/*/room; do if room "$file" >/dev/null; then return; fi; done
+  [[ ! -f $made ]] || while read -r place; do rmdir "$place" 2>/dev/null || true; done <"$made"
+  rm -f "$made"
 }
 
 # As a program of its own: the first process of the room.
