@@ -175,6 +175,7 @@ catalogue! {
         PodCreated 1, rule "env/observe.rs", by ["provisioner"], reacts [], tables ["environments"];
         PodReady 1, rule "env/observe.rs", by ["provisioner"], reacts [], tables ["environments"];
         PodLost 1, rule "env/observe.rs", by ["provisioner"], reacts ["provisioner"], tables ["environments"];
+        EnvProgressed 1, rule "env/progress.rs", by ["provisioner"], reacts [], tables ["environments"];
         EnvFailed 1, rule "env/fail.rs", by ["provisioner"], reacts ["provisioner"], tables ["environments"];
         EnvStopRequested 1, rule "env/stop.rs", by ["api", "provisioner"], reacts ["provisioner"], tables ["environments"];
         EnvStopped 1, rule "env/stop.rs", by ["provisioner"], reacts [], tables ["environments"];

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use events::env::{EnvEvent, EnvFailed, EnvRequested, PortPurpose, Status};
+use events::env::{EnvEvent, EnvFailed, EnvProgressed, EnvRequested, PortPurpose, Status};
 use events::ids::{EnvId, TenantId, UserName};
 use events::{Aggregate as _, Event, Recorded, Resources};
 use ipnet::IpNet;
@@ -29,11 +29,11 @@ pub struct EnvironmentRow {
     pub name: String,
     /// `creating`, `running`, `stopping`, `stopped`, `starting`, `failed`, `deleting`, `deleted`.
     pub status: String,
-    /// Where it failed; set exactly when it failed.
+    /// Where it failed, or how far it is while it is coming up.
     pub phase: Option<String>,
-    /// Why it failed, for programs.
+    /// Why it failed, or what happened last on its way up, for programs.
     pub code: Option<String>,
-    /// Why it failed, for a person.
+    /// The same for a person.
     pub reason: Option<String>,
     /// Empty means the default image.
     pub image: String,
@@ -225,6 +225,7 @@ fn apply(
         EnvEvent::PodCreated(_) => {}
         EnvEvent::PodReady(_) => row.settled(Status::Running),
         EnvEvent::PodLost(lost) => row.pending(Status::Starting, lost.deadline),
+        EnvEvent::EnvProgressed(progressed) => row.progressed(progressed),
         EnvEvent::EnvFailed(failed) => row.failed(failed),
         EnvEvent::EnvStopRequested(asked) => row.pending(Status::Stopping, asked.deadline),
         EnvEvent::EnvStopped(_) => row.settled(Status::Stopped),
@@ -281,6 +282,14 @@ impl EnvironmentRow {
         status.name().clone_into(&mut self.status);
         self.deadline = None;
         (self.phase, self.code, self.reason) = (None, None, None);
+    }
+
+    fn progressed(&mut self, progressed: &EnvProgressed) {
+        if [Status::Creating, Status::Starting].iter().any(|status| status.name() == self.status) {
+            self.phase = Some(progressed.phase.name().to_owned());
+            self.code = Some(progressed.code.clone());
+            self.reason = Some(progressed.message.clone());
+        }
     }
 
     fn failed(&mut self, failed: &EnvFailed) {

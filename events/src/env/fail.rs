@@ -10,7 +10,7 @@ pub fn fail(state: &Env, failed: EnvFailed) -> Decision<EnvEvent, EnvRefusal> {
     Ok(state.status.is_pending().then(|| failed.into()))
 }
 
-/// The deadline of a pending state has passed.
+/// The deadline of a pending state has passed. What stood in the way last is the reason.
 pub fn overdue(state: &Env, now: DateTime<Utc>) -> Decision<EnvEvent, EnvRefusal> {
     let Some(deadline) = state.deadline.filter(|deadline| *deadline <= now) else {
         return Ok(None);
@@ -25,19 +25,18 @@ pub fn overdue(state: &Env, now: DateTime<Utc>) -> Decision<EnvEvent, EnvRefusal
             return Ok(None);
         }
     };
-    Ok(Some(
-        EnvFailed {
-            phase,
-            code: "deadline_exceeded".to_owned(),
-            reason: format!("still {} at its deadline {deadline}", state.status.name()),
-        }
-        .into(),
-    ))
+    let late = format!("still {} at its deadline {deadline}", state.status.name());
+    let (phase, reason) = match state.newest_progress().filter(|newest| newest.trouble) {
+        Some(trouble) => (trouble.phase, format!("{late}; last: {}", trouble.message)),
+        None => (phase, late),
+    };
+    Ok(Some(EnvFailed { phase, code: "deadline_exceeded".to_owned(), reason }.into()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::env::EnvProgressed;
     use crate::env::testing::{asked, bound, running};
     use crate::testing::{given, t};
 
@@ -50,6 +49,26 @@ mod tests {
         let has_port = given::<Env>(vec![(0, asked().into()), (1, bound(30000).into())]);
         let event = overdue(&has_port, t(300)).unwrap().unwrap();
         assert!(matches!(&event, EnvEvent::EnvFailed(failed) if failed.phase == Phase::Create), "{event:?}");
+    }
+
+    #[test]
+    fn what_stood_in_the_way_last_is_the_reason() {
+        let said = |code: &str, trouble| EnvProgressed {
+            phase: Phase::Image,
+            code: code.into(),
+            message: format!("{code}!"),
+            trouble,
+        };
+        let mut past = vec![(0, asked().into()), (1, bound(30000).into()), (2, said("no", true).into())];
+        let failed = |past| match overdue(&given::<Env>(past), t(300)) {
+            Ok(Some(EnvEvent::EnvFailed(failed))) => (failed.phase, failed.reason),
+            other => panic!("{other:?}"),
+        };
+        let (phase, reason) = failed(past.clone());
+        assert!(phase == Phase::Image && reason.ends_with("; last: no!"), "{reason}");
+        past.push((3, said("yes", false).into()));
+        let (phase, reason) = failed(past);
+        assert!(phase == Phase::Create && !reason.contains("no!"), "it was overcome: {reason}");
     }
 
     #[test]

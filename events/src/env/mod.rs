@@ -7,6 +7,7 @@ pub mod delete;
 pub mod expire;
 pub mod fail;
 pub mod observe;
+pub mod progress;
 pub mod request;
 pub mod start;
 mod state;
@@ -45,6 +46,12 @@ pub struct EnvRequested {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub allow_list: Vec<IpNet>,
+    /// Names of the datasets that stand in it, to be read.
+    #[serde(default)]
+    pub datasets: Vec<String>,
+    /// It has no port of its own and is entered through the gateway alone.
+    #[serde(default)]
+    pub gateway_only: bool,
     /// Ready by then, or failed.
     pub deadline: DateTime<Utc>,
 }
@@ -94,12 +101,14 @@ pub struct PodLost {
     pub deadline: DateTime<Utc>,
 }
 
-/// Where in its life an environment failed.
+/// Where in its life an environment is, or failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     Port,
     Credentials,
+    /// A place on a machine is looked for.
+    Schedule,
     Image,
     Volume,
     Create,
@@ -115,6 +124,7 @@ impl Phase {
         match self {
             Self::Port => "port",
             Self::Credentials => "credentials",
+            Self::Schedule => "schedule",
             Self::Image => "image",
             Self::Volume => "volume",
             Self::Create => "create",
@@ -125,6 +135,19 @@ impl Phase {
             Self::Delete => "delete",
         }
     }
+}
+
+/// On its way up the environment got further, or something is in its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EnvProgressed {
+    pub phase: Phase,
+    /// Stable, for programs: `scheduled`, `pulling`, `unschedulable`, `image_pull_failed`, ...
+    pub code: String,
+    /// For a person.
+    pub message: String,
+    /// It is in the way; otherwise it is a step done.
+    #[serde(default)]
+    pub trouble: bool,
 }
 
 /// The environment could not reach the state asked for; says in which phase and why.
@@ -221,6 +244,8 @@ pub(crate) mod testing {
             jupyter: false,
             ttl_s: None,
             allow_list: vec![],
+            datasets: vec![],
+            gateway_only: false,
             deadline: t(300),
         }
     }

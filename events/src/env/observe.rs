@@ -13,13 +13,9 @@ fn not_waiting(state: &Env) -> EnvRefusal {
     EnvRefusal::WrongStatus { status: state.status.name(), needs: "creating or starting" }
 }
 
-fn is_coming_up(state: &Env) -> bool {
-    matches!(state.status, Status::Creating | Status::Starting)
-}
-
 /// The container was made.
 pub fn created(state: &Env, created: PodCreated) -> Decision<EnvEvent, EnvRefusal> {
-    if !is_coming_up(state) {
+    if !state.status.is_coming_up() {
         Err(not_waiting(state))
     } else if state.engine_ref.as_ref() == Some(&created.engine_ref) {
         Ok(None)
@@ -30,7 +26,7 @@ pub fn created(state: &Env, created: PodCreated) -> Decision<EnvEvent, EnvRefusa
 
 /// The environment's sentry says that it accepts connections.
 pub fn ready(state: &Env) -> Decision<EnvEvent, EnvRefusal> {
-    if is_coming_up(state) {
+    if state.status.is_coming_up() {
         Ok(Some(PodReady {}.into()))
     } else if state.status == Status::Running {
         Ok(None)
@@ -39,15 +35,16 @@ pub fn ready(state: &Env) -> Decision<EnvEvent, EnvRefusal> {
     }
 }
 
-/// A running environment was seen not running.
-pub fn lost(state: &Env, reason: &str, now: DateTime<Utc>) -> Decision<EnvEvent, EnvRefusal> {
-    if state.status != Status::Running {
+/// A running environment was seen not running at `seen_at`. Whoever saw it before it got ready again,
+/// and says so late or for a second time, tells an old story.
+pub fn lost(state: &Env, reason: &str, seen_at: DateTime<Utc>) -> Decision<EnvEvent, EnvRefusal> {
+    if state.status != Status::Running || state.ready_at.is_some_and(|ready_at| ready_at >= seen_at) {
         return Ok(None);
     }
-    let since = now - TimeDelta::seconds(LOSS_WINDOW_S);
+    let since = seen_at - TimeDelta::seconds(LOSS_WINDOW_S);
     let recent = state.losses.iter().filter(|at| **at > since).count();
     Ok(Some(if recent < LOSSES_MAX {
-        PodLost { reason: reason.to_owned(), deadline: deadlines::start(now) }.into()
+        PodLost { reason: reason.to_owned(), deadline: deadlines::start(seen_at) }.into()
     } else {
         EnvFailed {
             phase: Phase::Run,
@@ -89,5 +86,13 @@ mod tests {
         assert!(matches!(&event, EnvEvent::EnvFailed(failed) if failed.code == "crash_loop"), "{event:?}");
         let later = lost(&given(past), "killed", t(40 + LOSS_WINDOW_S)).unwrap().unwrap();
         assert!(matches!(later, EnvEvent::PodLost(_)), "the window has passed");
+    }
+
+    #[test]
+    fn a_loss_seen_before_it_got_ready_is_an_old_story() {
+        let running = given::<Env>(running());
+        assert_eq!(running.ready_at, Some(t(2)));
+        assert_eq!(lost(&running, "killed", t(2)), Ok(None));
+        assert!(lost(&running, "killed", t(3)).unwrap().is_some());
     }
 }

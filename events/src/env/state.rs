@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use ipnet::IpNet;
 
-use super::{EnvEvent, EnvFailed, EnvRequested, Phase, PortPurpose};
+use super::progress::PROGRESS_MAX;
+use super::{EnvEvent, EnvFailed, EnvProgressed, EnvRequested, Phase, PortPurpose};
 use crate::aggregate::Aggregate;
 use crate::ids::{PoolName, UserName};
 use crate::resources::Resources;
@@ -44,6 +45,11 @@ impl Status {
     pub const fn is_pending(self) -> bool {
         matches!(self, Self::Creating | Self::Starting | Self::Stopping | Self::Deleting)
     }
+
+    /// Being made or started.
+    pub const fn is_coming_up(self) -> bool {
+        matches!(self, Self::Creating | Self::Starting)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +71,10 @@ pub struct Env {
     /// Set exactly in pending states.
     pub deadline: Option<DateTime<Utc>>,
     pub failure: Option<Failure>,
+    /// What was said since it began to come up, oldest first; empty otherwise.
+    pub progress: Vec<EnvProgressed>,
+    /// When it last got ready.
+    pub ready_at: Option<DateTime<Utc>>,
     /// A delete was asked for; it is carried on with even after a failure.
     pub delete_requested: bool,
     /// When it was lost, newest last; bounded by [`LOSSES_KEPT`].
@@ -97,9 +107,18 @@ impl Env {
         self.ports.get(&purpose).map(|(_, port)| *port)
     }
 
+    /// How far it has come, while it is coming up.
+    pub fn newest_progress(&self) -> Option<&EnvProgressed> {
+        self.progress.last()
+    }
+
     /// The ports it needs and does not have yet.
     pub fn ports_missing(&self) -> Vec<PortPurpose> {
-        let jupyter = self.requested.as_ref().is_some_and(|requested| requested.jupyter);
+        let asked = self.requested.as_ref();
+        if asked.is_some_and(|requested| requested.gateway_only) {
+            return Vec::new();
+        }
+        let jupyter = asked.is_some_and(|requested| requested.jupyter);
         [PortPurpose::Ssh, PortPurpose::Jupyter]
             .into_iter()
             .filter(|purpose| *purpose == PortPurpose::Ssh || jupyter)
@@ -108,20 +127,19 @@ impl Env {
     }
 
     fn pending(&mut self, status: Status, deadline: DateTime<Utc>) {
-        self.status = status;
+        self.settled(status);
         self.deadline = Some(deadline);
-        self.failure = None;
     }
 
     fn settled(&mut self, status: Status) {
         self.status = status;
         self.deadline = None;
         self.failure = None;
+        self.progress.clear();
     }
 
     fn failed(&mut self, failed: &EnvFailed) {
-        self.status = Status::Failed;
-        self.deadline = None;
+        self.settled(Status::Failed);
         self.failure =
             Some(Failure { phase: failed.phase, code: failed.code.clone(), reason: failed.reason.clone() });
     }
@@ -142,7 +160,15 @@ impl Aggregate for Env {
                 self.ports.insert(bound.purpose, (bound.pool.clone(), bound.port));
             }
             EnvEvent::PodCreated(created) => self.engine_ref = Some(created.engine_ref.clone()),
-            EnvEvent::PodReady(_) => self.settled(Status::Running),
+            EnvEvent::PodReady(_) => {
+                self.settled(Status::Running);
+                self.ready_at = Some(at);
+            }
+            EnvEvent::EnvProgressed(progressed) => {
+                if self.status.is_coming_up() && self.progress.len() < PROGRESS_MAX {
+                    self.progress.push(progressed.clone());
+                }
+            }
             EnvEvent::PodLost(lost) => {
                 self.pending(Status::Starting, lost.deadline);
                 self.losses.push(at);

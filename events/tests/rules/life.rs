@@ -18,6 +18,7 @@ enum Step {
     Created,
     Ready,
     Lost,
+    Progress(u8),
     Fail,
     Stop,
     Stopped,
@@ -36,6 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Created),
         3 => Just(Step::Ready),
         1 => Just(Step::Lost),
+        2 => any::<u8>().prop_map(Step::Progress),
         1 => Just(Step::Fail),
         1 => Just(Step::Stop),
         1 => Just(Step::Stopped),
@@ -58,6 +60,8 @@ fn decide(state: &Env, step: &Step, now: DateTime<Utc>) -> Option<EnvEvent> {
         jupyter: false,
         ttl_s,
         allow_list: vec![],
+        datasets: vec![],
+        gateway_only: false,
         deadline: deadlines::create(now),
     };
     let bound = |port| PortBound { pool: PoolName::parse("main").unwrap(), port, purpose: PortPurpose::Ssh };
@@ -68,6 +72,15 @@ fn decide(state: &Env, step: &Step, now: DateTime<Utc>) -> Option<EnvEvent> {
         Step::Created => observe::created(state, PodCreated { engine_ref: "c".into() }),
         Step::Ready => observe::ready(state),
         Step::Lost => observe::lost(state, "killed", now),
+        Step::Progress(number) => progress::progress(
+            state,
+            EnvProgressed {
+                phase: Phase::Image,
+                code: "pulling".into(),
+                message: format!("{number}"),
+                trouble: number % 2 == 0,
+            },
+        ),
         Step::Fail => fail::fail(state, failed),
         Step::Stop => stop::request_stop(state, RequestCause::Asked, now),
         Step::Stopped => stop::stopped(state),
@@ -100,6 +113,8 @@ proptest! {
             delete_asked |= state.status == Status::Deleting;
             prop_assert_eq!(state.status.is_pending(), state.deadline.is_some(), "{:?}", state);
             prop_assert_eq!(state.status == Status::Failed, state.failure.is_some());
+            prop_assert!(state.progress.is_empty() || state.status.is_coming_up());
+            prop_assert!(state.progress.len() <= progress::PROGRESS_MAX);
             if before == Status::Deleted {
                 prop_assert_eq!(state.status, Status::Deleted, "nothing comes back");
             }

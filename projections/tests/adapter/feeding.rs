@@ -96,11 +96,13 @@ async fn assert_environments(projections: &Projections, log: &[Recorded]) {
 
 fn assert_environment(row: &EnvironmentRow, fold: &Env) {
     let asked = fold.requested.as_ref().unwrap();
-    let failure = fold.failure.as_ref();
+    let failed = fold.failure.as_ref().map(|failure| (failure.phase, &failure.code, &failure.reason));
+    let progressed = fold.newest_progress().map(|newest| (newest.phase, &newest.code, &newest.message));
+    let said = failed.or(progressed);
     assert_eq!(row.status, fold.status.name());
-    assert_eq!(row.phase.as_deref(), failure.map(|failure| failure.phase.name()));
-    assert_eq!(row.code.as_deref(), failure.map(|failure| failure.code.as_str()));
-    assert_eq!(row.reason.as_deref(), failure.map(|failure| failure.reason.as_str()));
+    assert_eq!(row.phase.as_deref(), said.map(|(phase, _, _)| phase.name()));
+    assert_eq!(row.code.as_ref(), said.map(|(_, code, _)| code));
+    assert_eq!(row.reason.as_ref(), said.map(|(_, _, reason)| reason));
     assert_eq!(row.deadline, fold.deadline);
     assert_eq!(
         (row.ssh_port, row.jupyter_port),

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use events::credential::{CredentialEvent, KeysAttached, PasswordIssued, SecretRef};
 use events::env::{
-    self, Env, EnvEvent, EnvFailed, EnvRequested, Phase, PodCreated, PortBound, PortPurpose, RequestCause,
+    self, Env, EnvEvent, EnvFailed, EnvProgressed, EnvRequested, Phase, PodCreated, PortBound, PortPurpose,
+    RequestCause,
 };
 use events::ids::{EnvId, PoolName, SessionId, TenantId, TokenId, UserName};
 use events::login::{Entrance, LoginFailed, LoginLocked, LoginSucceeded, LoginUnlocked};
@@ -124,6 +125,16 @@ impl Story {
                 PortBound { pool: pool(), port: 30_000 + u16::from(which), purpose },
             ),
             3 => env::observe::created(state, PodCreated { engine_ref: format!("c{which}") }),
+            4 if which.is_multiple_of(2) => {
+                let message = format!("the image is being pulled \u{1f6a2} {}", which % 16);
+                let said = EnvProgressed {
+                    phase: Phase::Image,
+                    code: "pulling".into(),
+                    message,
+                    trouble: which.is_multiple_of(4),
+                };
+                env::progress::progress(state, said)
+            }
             4 | 5 => env::observe::ready(state),
             6 => env::observe::lost(state, "it ended", now),
             7 => {
@@ -334,6 +345,8 @@ pub fn asked(which: u8, now: DateTime<Utc>) -> EnvRequested {
             _ => Some(u64::MAX),
         },
         allow_list: ranges(which),
+        datasets: vec![],
+        gateway_only: false,
         deadline: env::deadlines::create(now),
     }
 }

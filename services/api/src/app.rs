@@ -43,6 +43,8 @@ pub struct Shown {
     /// Host name or address of the SSH ports and of the gateway.
     pub ssh_host: String,
     pub gateway_port: u16,
+    /// New environments have no port of their own: the gateway is their only entrance.
+    pub gateway_only: bool,
     /// Shown where an environment asked for no image.
     pub default_image: String,
 }

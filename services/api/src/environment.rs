@@ -77,27 +77,52 @@ pub async fn reveal_password(
     Ok(app.vault.get(&secret_ref).await?.map(|secret| (secret, decided.seq)))
 }
 
+/// Who to be and where to knock.
+pub struct Entrance {
+    /// The account inside, or the environment's id at the gateway.
+    pub user: String,
+    pub port: u16,
+}
+
+impl Entrance {
+    /// The user that is shown, also while there is no entrance yet.
+    pub fn user_of(entrance: Option<&Self>) -> String {
+        entrance.map_or_else(|| USERNAME.to_owned(), |entrance| entrance.user.clone())
+    }
+}
+
 impl Shown {
     /// A literal IPv6 address stands in brackets in a URL.
     pub fn host_in_url(&self) -> String {
         if self.ssh_host.contains(':') { format!("[{}]", self.ssh_host) } else { self.ssh_host.clone() }
     }
 
-    pub fn ssh_command(&self, port: u16) -> String {
-        format!("ssh {USERNAME}@{} -p {port}", self.ssh_host)
+    /// The main way in: its own port, or the gateway where it has none by design; `None` while none
+    /// is bound.
+    pub fn entrance(&self, id: &EnvId, port: Option<u16>, gateway_only: bool) -> Option<Entrance> {
+        match port {
+            Some(port) => Some(Entrance { user: USERNAME.to_owned(), port }),
+            None if gateway_only => Some(Entrance { user: id.to_string(), port: self.gateway_port }),
+            None => None,
+        }
+    }
+
+    pub fn ssh_command(&self, entrance: &Entrance) -> String {
+        format!("ssh {}@{} -p {}", entrance.user, self.ssh_host, entrance.port)
     }
 
     pub fn gateway_command(&self, id: &EnvId) -> String {
         format!("ssh {id}@{} -p {}", self.ssh_host, self.gateway_port)
     }
 
-    pub fn sftp_url(&self, port: u16) -> String {
-        format!("sftp://{USERNAME}@{}:{port}", self.host_in_url())
+    pub fn sftp_url(&self, entrance: &Entrance) -> String {
+        format!("sftp://{}@{}:{}", entrance.user, self.host_in_url(), entrance.port)
     }
 
     /// A block for `~/.ssh/config`, as VS Code Remote-SSH reads it.
-    pub fn vscode_config(&self, id: &EnvId, port: u16) -> String {
-        format!("Host {id}\n    HostName {}\n    Port {port}\n    User {USERNAME}\n", self.ssh_host)
+    pub fn vscode_config(&self, id: &EnvId, entrance: &Entrance) -> String {
+        let Entrance { user, port } = entrance;
+        format!("Host {id}\n    HostName {}\n    Port {port}\n    User {user}\n", self.ssh_host)
     }
 
     pub fn jupyter_url(&self, port: u16, token: &str) -> String {
@@ -125,11 +150,12 @@ pub struct View {
     pub name: String,
     /// `creating`, `running`, `stopping`, `stopped`, `starting`, `failed`, `deleting`, `deleted`.
     pub status: String,
-    /// Where it failed: `port`, `credentials`, `image`, `volume`, `create`, `start`, `ready`, ...
+    /// Where it failed, or how far it is while it is coming up: `port`, `credentials`, `schedule`,
+    /// `image`, `volume`, `create`, `start`, `ready`, ...
     pub phase: Option<String>,
-    /// Why it failed, for programs.
+    /// Why it failed, or what happened last on its way up, for programs.
     pub code: Option<String>,
-    /// Why it failed, for a person.
+    /// The same for a person.
     pub reason: Option<String>,
     pub image: String,
     #[schema(value_type = ResourcesShape)]
@@ -137,7 +163,8 @@ pub struct View {
     pub jupyter: bool,
     pub ssh_host: String,
     pub ssh_port: Option<u16>,
-    pub ssh_username: &'static str,
+    /// The account, or the environment's id where only the gateway leads to it.
+    pub ssh_username: String,
     pub ssh_command: Option<String>,
     pub jupyter_port: Option<u16>,
     /// Source ranges that may connect; empty means everyone.
@@ -152,10 +179,12 @@ pub struct View {
 impl View {
     pub fn of(row: EnvironmentRow, shown: &Shown) -> Self {
         let image = if row.image.is_empty() { shown.default_image.clone() } else { row.image };
+        let entrance = shown.entrance(&row.env_id, row.ssh_port, shown.gateway_only);
         Self {
             ssh_host: shown.ssh_host.clone(),
-            ssh_command: row.ssh_port.map(|port| shown.ssh_command(port)),
-            ssh_username: USERNAME,
+            ssh_port: entrance.as_ref().map(|entrance| entrance.port),
+            ssh_command: entrance.as_ref().map(|entrance| shown.ssh_command(entrance)),
+            ssh_username: Entrance::user_of(entrance.as_ref()),
             owner: row.owner.to_string(),
             env_id: row.env_id,
             tenant_id: row.tenant,
@@ -167,7 +196,6 @@ impl View {
             image,
             resources: row.resources,
             jupyter: row.jupyter,
-            ssh_port: row.ssh_port,
             jupyter_port: row.jupyter_port,
             allow_list: row.allow_list,
             ttl_s: row.ttl_s,
@@ -196,14 +224,32 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
+    fn shown() -> Shown {
+        let default_image = String::new();
+        Shown { ssh_host: "::1".to_owned(), gateway_port: 2222, gateway_only: false, default_image }
+    }
+
     #[test]
     fn an_ipv6_host_is_bracketed_in_urls_only() {
-        let shown = Shown { ssh_host: "::1".to_owned(), gateway_port: 2222, default_image: String::new() };
-        let id = EnvId::parse("env-abcdefghijkl").unwrap();
-        assert_eq!(shown.ssh_command(30000), "ssh developer@::1 -p 30000");
+        let (shown, id) = (shown(), EnvId::parse("env-abcdefghijkl").unwrap());
+        let own = shown.entrance(&id, Some(30000), false).unwrap();
+        assert_eq!(shown.ssh_command(&own), "ssh developer@::1 -p 30000");
         assert_eq!(shown.gateway_command(&id), "ssh env-abcdefghijkl@::1 -p 2222");
-        assert_eq!(shown.sftp_url(30000), "sftp://developer@[::1]:30000");
+        assert_eq!(shown.sftp_url(&own), "sftp://developer@[::1]:30000");
         assert_eq!(shown.jupyter_url(30001, "t"), "http://[::1]:30001/lab?token=t");
-        assert!(shown.vscode_config(&id, 30000).contains("HostName ::1\n    Port 30000\n"));
+        assert!(
+            shown.vscode_config(&id, &own).contains("HostName ::1\n    Port 30000\n    User developer\n")
+        );
+    }
+
+    #[test]
+    fn without_a_port_of_its_own_the_gateway_is_the_entrance() {
+        let (shown, id) = (shown(), EnvId::parse("env-abcdefghijkl").unwrap());
+        assert!(shown.entrance(&id, None, false).is_none(), "its port is not bound yet");
+        let gateway = shown.entrance(&id, None, true).unwrap();
+        assert_eq!(shown.ssh_command(&gateway), shown.gateway_command(&id));
+        assert_eq!(shown.sftp_url(&gateway), "sftp://env-abcdefghijkl@[::1]:2222");
+        assert!(shown.vscode_config(&id, &gateway).contains("Port 2222\n    User env-abcdefghijkl\n"));
+        assert_eq!(shown.entrance(&id, Some(30000), true).unwrap().port, 30000, "made before");
     }
 }

@@ -60,6 +60,8 @@ pub struct Config {
     pub ssh_host: String,
     /// Port of the SSH gateway, as people are told.
     pub gateway_port: u16,
+    /// New environments get no port of their own: they are entered through the gateway alone.
+    pub gateway_only: bool,
     /// Shown for environments that asked for no image.
     pub default_image: String,
     /// The longest a create waits for port and password; the contract says 2 s.
@@ -117,6 +119,7 @@ pub async fn serve(
         shown: Shown {
             ssh_host: config.ssh_host,
             gateway_port: config.gateway_port,
+            gateway_only: config.gateway_only,
             default_image: config.default_image,
         },
         create_wait: Duration::from_secs(config.wait_s),

@@ -18,6 +18,8 @@ const PUBLIC_KEY_LENGTH_MAX: usize = 4096;
 const RSA_BITS_MIN: usize = 2048;
 /// Longest image reference.
 const IMAGE_LENGTH_MAX: usize = 255;
+/// Longest name of a dataset: with its prefix still a DNS label.
+const DATASET_LENGTH_MAX: usize = 50;
 pub const PASSWORD_LENGTH_MIN: usize = 12;
 /// A longer password would only cost time.
 pub const PASSWORD_LENGTH_MAX: usize = 256;
@@ -119,6 +121,17 @@ pub fn image(value: &Value) -> Result<String, Wrong> {
     let fits = image.starts_with(|c: char| c.is_ascii_alphanumeric())
         && image.chars().all(|c| c.is_ascii_alphanumeric() || "._-/:@+".contains(c));
     if fits { Ok(image) } else { Err(Wrong::new("malformed", "must be an image reference like name:tag")) }
+}
+
+/// A dataset's name is a DNS label: it names a folder, a volume and a label.
+pub fn dataset(value: &Value) -> Result<String, Wrong> {
+    let name = fields::text(1, DATASET_LENGTH_MAX)(value)?;
+    let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if name.starts_with(inside) && name.ends_with(inside) && name.chars().all(|c| inside(c) || c == '-') {
+        Ok(name)
+    } else {
+        Err(Wrong::new("malformed", "must be a-z, 0-9 or '-', with a letter or a digit at both ends"))
+    }
 }
 
 /// A range like `10.0.0.0/8`; a bare address is a range of one. Host bits are cut off.

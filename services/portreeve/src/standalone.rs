@@ -106,6 +106,7 @@ impl ApiArgs {
             listen: self.listen,
             ssh_host: self.ssh_host,
             gateway_port: self.gateway_port,
+            gateway_only: false,
             default_image: self.image,
             wait_s: self.wait_s,
         };

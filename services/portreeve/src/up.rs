@@ -285,6 +285,7 @@ impl Start<'_> {
             listen: self.settings.listen,
             ssh_host: self.settings.ssh_host.clone(),
             gateway_port: self.settings.gateway_port,
+            gateway_only: false,
             default_image: self.settings.image.clone(),
             wait_s: self.settings.wait_s,
         };

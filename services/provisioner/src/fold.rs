@@ -116,6 +116,7 @@ impl Fold {
             EnvEvent::PortBound(_)
             | EnvEvent::PodCreated(_)
             | EnvEvent::PodReady(_)
+            | EnvEvent::EnvProgressed(_)
             | EnvEvent::EnvFailed(_)
             | EnvEvent::EnvStopped(_)
             | EnvEvent::EnvDeleted(_) => {}

@@ -40,6 +40,8 @@ pub fn asked() -> EnvRequested {
         jupyter: false,
         ttl_s: None,
         allow_list: vec![],
+        datasets: vec![],
+        gateway_only: false,
         deadline: t(300),
     }
 }

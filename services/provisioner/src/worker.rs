@@ -62,6 +62,7 @@ impl Worker for Reactions {
                 EnvEvent::PortBound(_)
                 | EnvEvent::PodCreated(_)
                 | EnvEvent::PodReady(_)
+                | EnvEvent::EnvProgressed(_)
                 | EnvEvent::EnvStopped(_),
             )
             | Event::Quota(_)

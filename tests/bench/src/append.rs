@@ -61,6 +61,8 @@ pub fn asked() -> anyhow::Result<EnvRequested> {
         jupyter: false,
         ttl_s: None,
         allow_list: Vec::new(),
+        datasets: vec![],
+        gateway_only: false,
         deadline: chrono::Utc::now(),
     })
 }

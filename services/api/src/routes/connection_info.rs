@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::correlation::Correlation;
-use crate::environment::{USERNAME, find, reveal_password};
+use crate::environment::{Entrance, find, reveal_password};
 use crate::idempotency::fresh_cause;
 use crate::params::Params;
 use crate::position;
@@ -34,9 +34,11 @@ pub struct ConnectionInfo {
     #[schema(value_type = String)]
     env_id: EnvId,
     ssh_host: String,
-    /// `null` while no port is bound, as are the commands that name it.
+    /// `null` while no port is bound, as are the commands that name it; the gateway's where the
+    /// environment has none of its own.
     ssh_port: Option<u16>,
-    ssh_username: &'static str,
+    /// The account, or the environment's id at the gateway.
+    ssh_username: String,
     /// `null` while there is none, and always for auditors.
     ssh_password: Option<String>,
     ssh_command: Option<String>,
@@ -82,16 +84,18 @@ pub async fn connection_info(
         None
     };
     let position = password.as_ref().map_or(found.seq.max(credential.seq), |(_, seq)| found.seq.max(*seq));
-    let port = found.env.port(PortPurpose::Ssh);
+    let gateway_only = found.env.requested.as_ref().is_some_and(|requested| requested.gateway_only);
+    let entrance = app.shown.entrance(&found.id, found.env.port(PortPurpose::Ssh), gateway_only);
+    let entrance = entrance.as_ref();
     let info = ConnectionInfo {
         ssh_host: app.shown.ssh_host.clone(),
-        ssh_port: port,
-        ssh_username: USERNAME,
+        ssh_port: entrance.map(|entrance| entrance.port),
+        ssh_username: Entrance::user_of(entrance),
         ssh_password: password.map(|(secret, _)| secret.expose_secret().to_owned()),
-        ssh_command: port.map(|port| app.shown.ssh_command(port)),
+        ssh_command: entrance.map(|entrance| app.shown.ssh_command(entrance)),
         gateway_command: app.shown.gateway_command(&found.id),
-        vscode_config: port.map(|port| app.shown.vscode_config(&found.id, port)),
-        sftp_url: port.map(|port| app.shown.sftp_url(port)),
+        vscode_config: entrance.map(|entrance| app.shown.vscode_config(&found.id, entrance)),
+        sftp_url: entrance.map(|entrance| app.shown.sftp_url(entrance)),
         env_id: found.id,
     };
     let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];

@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::environment::{USERNAME, reveal_password};
+use crate::environment::{Entrance, reveal_password};
 use crate::fields::{self, Fields};
 use crate::idempotency::index;
 use crate::incoming::Incoming;
@@ -30,6 +30,8 @@ use crate::readers::{self, ResourcesShape};
 
 /// Most keys of one environment.
 const SSH_KEYS_MAX: usize = 20;
+/// Most datasets of one environment.
+const DATASETS_MAX: usize = 16;
 /// A minute to a year.
 const TTL_S: (u64, u64) = (60, 31_536_000);
 /// What the provisioner says when no port is free.
@@ -68,6 +70,9 @@ pub struct Asked {
     /// At most 100 ranges that may connect; none means everyone.
     #[schema(value_type = Option<Vec<String>>)]
     allow_list: Vec<IpNet>,
+    /// At most 16 names of datasets, each to be read at `/gemini/data-<name>`. Kubernetes only.
+    #[schema(value_type = Option<Vec<String>>)]
+    datasets: Vec<String>,
 }
 
 /// The environment is asked for, and this is its door.
@@ -85,7 +90,8 @@ pub struct Accepted {
     ssh_host: String,
     /// `null` while no port is bound.
     ssh_port: Option<u16>,
-    ssh_username: &'static str,
+    /// The account, or the environment's id where only the gateway leads to it.
+    ssh_username: String,
     /// `null` while there is none; see `GET /api/environments/{id}/ssh`.
     ssh_password: Option<String>,
     ssh_command: Option<String>,
@@ -107,6 +113,9 @@ pub fn read(body: &Value) -> Result<Asked, Problem> {
     let jupyter = fields.optional("jupyter", fields::boolean);
     let ttl_s = fields.optional("ttl_s", fields::whole(TTL_S.0, TTL_S.1));
     let allow_list = fields.list("allow_list", events::env::allow_list::RANGES_MAX, readers::range);
+    let mut datasets = fields.list("datasets", DATASETS_MAX, readers::dataset);
+    datasets.sort();
+    datasets.dedup();
     let asked = name.zip(resources).map(|(name, resources)| Asked {
         name,
         resources,
@@ -115,6 +124,7 @@ pub fn read(body: &Value) -> Result<Asked, Problem> {
         jupyter: jupyter.unwrap_or_default(),
         ttl_s,
         allow_list,
+        datasets,
     });
     fields.finish(asked)
 }
@@ -189,6 +199,8 @@ impl Create<'_> {
                 jupyter: asked.jupyter,
                 ttl_s: asked.ttl_s,
                 allow_list: asked.allow_list.clone(),
+                datasets: asked.datasets.clone(),
+                gateway_only: app.shown.gateway_only,
                 deadline: deadlines::create(Utc::now()),
             };
             request(env, requested)
@@ -248,15 +260,16 @@ impl Create<'_> {
             None
         };
         let shown = &self.app.shown;
-        let ssh_port = door.env.port(PortPurpose::Ssh);
+        let gateway_only = door.env.requested.as_ref().is_some_and(|requested| requested.gateway_only);
+        let entrance = shown.entrance(&self.env, door.env.port(PortPurpose::Ssh), gateway_only);
         let position = password.as_ref().map_or(door.seq, |(_, seq)| door.seq.max(*seq));
         let accepted = Accepted {
             name: asked.name,
             ssh_host: shown.ssh_host.clone(),
-            ssh_port,
-            ssh_username: USERNAME,
+            ssh_port: entrance.as_ref().map(|entrance| entrance.port),
+            ssh_username: Entrance::user_of(entrance.as_ref()),
             ssh_password: password.map(|(secret, _)| secret.expose_secret().to_owned()),
-            ssh_command: ssh_port.map(|port| shown.ssh_command(port)),
+            ssh_command: entrance.as_ref().map(|entrance| shown.ssh_command(entrance)),
             jupyter_url: self.jupyter_url(&door.env).await?,
             // a repeated request gives the first one's answer while that is not untrue
             status: if gone { door.env.status.name() } else { Status::Creating.name() },
@@ -303,11 +316,12 @@ mod tests {
     #[test]
     fn a_whole_request_is_taken() {
         let body = json!({"name": "a", "resources": {"cpu": 0.5, "memory": 1}, "allow_list": ["10.1.1.1"],
-            "image": null, "jupyter": true, "ttl_s": 60, "ssh_public_keys": []});
+            "image": null, "jupyter": true, "ttl_s": 60, "ssh_public_keys": [], "datasets": ["b-2", "a", "a"]});
         let asked = read(&body).unwrap();
         assert_eq!(asked.allow_list[0].to_string(), "10.1.1.1/32");
         assert_eq!(asked.resources.cpu.thousandths(), 500);
         assert!(asked.jupyter);
+        assert_eq!(asked.datasets, ["a", "b-2"], "each once");
     }
 
     #[test]
@@ -337,6 +351,11 @@ mod tests {
             ("/ttl_s", json!(59), "ttl_s", "out_of_range"),
             ("/ttl_s", json!(31_536_001), "ttl_s", "out_of_range"),
             ("/ttl_s", json!("1h"), "ttl_s", "wrong_type"),
+            ("/datasets", json!("imagenet"), "datasets", "wrong_type"),
+            ("/datasets", json!(["Imagenet"]), "datasets[0]", "malformed"),
+            ("/datasets", json!(["-a"]), "datasets[0]", "malformed"),
+            ("/datasets", json!([""]), "datasets[0]", "too_short"),
+            ("/datasets", json!(vec!["a"; 17]), "datasets", "too_long"),
             ("/allow_list", json!({}), "allow_list", "wrong_type"),
             ("/allow_list", json!(["10.0.0.0/33"]), "allow_list[0]", "malformed"),
             ("/allow_list", json!(vec!["10.0.0.0/8"; 101]), "allow_list", "too_long"),

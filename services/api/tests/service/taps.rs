@@ -207,6 +207,8 @@ async fn write_large(world: &World, number: u64) {
         jupyter: false,
         ttl_s: None,
         allow_list: Vec::new(),
+        datasets: vec![],
+        gateway_only: false,
         deadline: chrono::Utc::now(),
     };
     let cause = Cause::new(uuid::Uuid::now_v7(), "service:test");

@@ -83,6 +83,7 @@ pub async fn world() -> World {
         listen,
         ssh_host: "ssh.example.org".to_owned(),
         gateway_port: 2222,
+        gateway_only: false,
         default_image: "portreeve/env:dev".to_owned(),
         wait_s: 2,
     };

@@ -31,7 +31,7 @@ const ONE: &[Column] = &[
     ("environment", "env_id"),
     ("name", "name"),
     ("status", "status"),
-    ("failed in", "phase"),
+    ("phase", "phase"),
     ("reason", "reason"),
     ("owner", "owner"),
     ("tenant", "tenant_id"),

@@ -127,6 +127,8 @@ fn asked() -> EnvRequested {
         jupyter: false,
         ttl_s: None,
         allow_list: vec![],
+        datasets: vec![],
+        gateway_only: false,
         deadline: deadlines::create(Utc::now()),
     }
 }

@@ -141,6 +141,8 @@ impl Stand {
             jupyter: false,
             ttl_s: None,
             allow_list: vec![],
+            datasets: vec![],
+            gateway_only: false,
             deadline: deadlines::create(chrono::Utc::now()),
         };
         change(&mut asked);
