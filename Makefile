@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools build run test lint bench clean lint-tools
+.PHONY: help tools kubernetes build run test test-kubernetes lint bench clean lint-tools
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 # nats-server and the like; `up` and the tests look there.
@@ -15,12 +15,19 @@ target := $(or $(CARGO_TARGET_DIR),target)
 
 # Tests wait more than they work; each story has servers of its own.
 TEST_THREADS ?= 4
+# They share one cluster; faults of the whole cluster are held apart by the tests themselves.
+KUBERNETES_TEST_THREADS ?= 2
+cluster := tests/harness/kubernetes/cluster.sh
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 tools: ## install what is missing on this machine
 	@deploy/dev/tools.sh
+
+kubernetes: ## what the test cluster needs: Debian packages, Go, Kubernetes' programs (first time: minutes)
+	@deploy/dev/tools.sh kubernetes
+	@$(cluster) build
 
 build: tools ## the release binary at target/release/portreeve, and the environment images
 	cargo build --locked --release --workspace --bins
@@ -38,6 +45,17 @@ test: tools ## the whole suite; the environment image gets a sentry of the same 
 	cargo build --locked --workspace --bins
 	deploy/image/build.sh --sentry $(target)/debug/sentry
 	cargo test --locked --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)
+
+# The cluster ends with the tests, however they end; after kill -9 the next start ends it.
+test-kubernetes: tools kubernetes ## the suite on a real one-node cluster (root); ONLY=name for some tests
+	cargo build --locked --workspace --bins
+	deploy/image/build.sh --sentry $(target)/debug/sentry --variant base
+	@export PORTREEVE_CLUSTER_OWNER=$$$$; \
+	trap '$(cluster) down --wipe' EXIT; trap 'exit 130' INT TERM; \
+	$(cluster) up; \
+	$(cluster) load portreeve/env:dev; \
+	variables=$$($(cluster) env); eval "$$variables"; \
+	cargo test --locked -p system --test kubernetes -- --test-threads=$(KUBERNETES_TEST_THREADS) $(ONLY)
 
 lint: tools lint-tools ## rustfmt, clippy, licences and allowed dependencies, shell scripts
 	cargo fmt --all --check

@@ -15,6 +15,7 @@
 # With --no-node it is another cluster, without containerd, kubelet and kube-proxy, for tests of scale:
 # one pretended node takes every Pod, and nobody runs it. Both may run at once.
 #
+# PORTREEVE_CLUSTER_OWNER=PID: while that process lives nobody else's up or down ends the cluster.
 # Needs root, and what deploy/dev/tools.sh kubernetes installs. Places and ports: settings.sh.
 set -euo pipefail
 
@@ -38,10 +39,10 @@ for part in certificates configuration room host components beginnings images; d
 done
 
 up() {
-  local owner before
+  local before
   [[ -x $bin/kubectl ]] || fail "its programs are missing: make kubernetes" 69
   mkdir -p "$run"
-  if owner=$(owner_alive); then fail "a cluster belongs to process $owner, which still runs" 75; fi
+  must_be_ours
   # Whoever began it is gone, or it is this folder's: its state is kept, its processes are not.
   if [[ -f $run/dir || -f $run/room ]]; then end_cluster; say 'ended what another run had left'; fi
   [[ $variant == control ]] || refuse_foreign_cluster
@@ -85,6 +86,11 @@ owner_alive() { # the process that the running cluster belongs to, if it is anot
   [[ $pid != "${PORTREEVE_CLUSTER_OWNER:-}" && $(began_at "$pid") == "$start" ]] && echo "$pid"
 }
 
+must_be_ours() {
+  local owner
+  if owner=$(owner_alive); then fail "the cluster that runs belongs to process $owner, which still runs" 75; fi
+}
+
 end_cluster() {
   close_room
   [[ $variant == control ]] || restore_host
@@ -93,6 +99,7 @@ end_cluster() {
 }
 
 down() {
+  must_be_ours
   end_cluster
   rm -rf "$run"
   rmdir "$(dirname "$run")" 2>/dev/null || true

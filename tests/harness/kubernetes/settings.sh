@@ -18,7 +18,7 @@ variant=${variant:-node}   # "control" is a cluster without a node of its own
 # What a killed run leaves must be found from another clone: what ends a cluster lies in a place that
 # all share. The rest is state that goes with its folder.
 run=/run/portreeve-kube/$variant
-dir=${PORTREEVE_CLUSTER_DIR:-$repo/target/kubernetes}/$variant
+dir=$(realpath -m "${PORTREEVE_CLUSTER_DIR:-$repo/target/kubernetes}")/$variant
 
 case $variant in
   node) ports=${PORTREEVE_CLUSTER_PORTS:-61400} ;;

@@ -6,6 +6,7 @@ pub mod engine_double;
 mod eventually;
 pub mod free_ports;
 pub mod http;
+pub mod kubernetes;
 pub mod nats;
 pub mod portreeve;
 pub mod postgres;

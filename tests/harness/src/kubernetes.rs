@@ -1,0 +1,242 @@
+//! How does a test get a real Kubernetes? It joins the one that `make test-kubernetes` started, asks it
+//! with the real kubectl, and can stop and start its parts; what a test leaves behind is removed by its
+//! labels and its namespace.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use crate::eventually::eventually;
+use crate::programs;
+
+/// The longest one kubectl may take.
+const KUBECTL_AT_MOST: Duration = Duration::from_secs(120);
+/// The longest a component may take to stop, or to start and answer.
+const COMPONENT_AT_MOST: Duration = Duration::from_secs(180);
+/// The longest until what was deleted is gone: Pods get their grace period.
+const GONE_AT_MOST: Duration = Duration::from_secs(90);
+
+/// NodePorts that tests may give to pools. Kubernetes itself gives away ports from 30086 on, by chance,
+/// to Services that name none; no Service here does.
+const FIRST_NODE_PORT: u16 = 30_200;
+const LAST_NODE_PORT: u16 = 32_499;
+
+static NEXT_NODE_PORT: AtomicU16 = AtomicU16::new(FIRST_NODE_PORT);
+
+/// The label that every object of an installation carries.
+const INSTANCE_LABEL: &str = "portreeve.dev/instance";
+/// Kinds that an installation makes in the namespace of its environments; owners first.
+const KINDS: &str = "statefulsets,services,secrets,persistentvolumeclaims,pods";
+
+const MISSING: &str = "no Kubernetes to test on: make test-kubernetes starts one and runs these tests (by hand: \
+    tests/harness/kubernetes/cluster.sh up && eval \"$(tests/harness/kubernetes/cluster.sh env)\")";
+
+/// A part of the cluster that a test may take away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Component {
+    Etcd,
+    Containerd,
+    Apiserver,
+    ControllerManager,
+    Scheduler,
+    Kubelet,
+    Proxy,
+}
+
+impl Component {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::Containerd => "containerd",
+            Self::Apiserver => "kube-apiserver",
+            Self::ControllerManager => "kube-controller-manager",
+            Self::Scheduler => "kube-scheduler",
+            Self::Kubelet => "kubelet",
+            Self::Proxy => "kube-proxy",
+        }
+    }
+}
+
+/// What kubectl said.
+#[derive(Debug)]
+pub struct Answer {
+    pub success: bool,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// The running cluster; it outlives the test.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    bin: PathBuf,
+    state: PathBuf,
+    node_ip: String,
+    has_node: bool,
+}
+
+impl Cluster {
+    /// The cluster that the environment names, when it answers.
+    pub async fn attach() -> anyhow::Result<Self> {
+        let variable =
+            |name: &str| std::env::var(name).with_context(|| format!("{name} is not set: {MISSING}"));
+        let cluster = Self {
+            bin: variable("PORTREEVE_CLUSTER_BIN")?.into(),
+            state: variable("PORTREEVE_CLUSTER_STATE")?.into(),
+            node_ip: variable("PORTREEVE_CLUSTER_NODE_IP")?,
+            has_node: variable("PORTREEVE_CLUSTER")? == "node",
+        };
+        let answer = cluster.kubectl(&["get", "--raw", "/readyz"]).await.context(MISSING)?;
+        ensure!(answer.success, "the cluster does not answer ({}); {MISSING}", answer.stderr.trim());
+        Ok(cluster)
+    }
+
+    /// The administrator's; for tests themselves.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.state.join("admin.kubeconfig")
+    }
+
+    /// With the same rights, for the system under test: what it asks for is in [`Self::requests`].
+    pub fn product_kubeconfig(&self) -> PathBuf {
+        self.state.join("portreeve.kubeconfig")
+    }
+
+    /// Where Pods reach this machine, and this machine's own way to NodePorts beside 127.0.0.1.
+    pub fn node_ip(&self) -> &str {
+        &self.node_ip
+    }
+
+    /// The folder of `helm`, `kubectl` and the rest.
+    pub fn bin(&self) -> &Path {
+        &self.bin
+    }
+
+    pub async fn kubectl(&self, arguments: &[&str]) -> anyhow::Result<Answer> {
+        self.kubectl_with(arguments, None).await
+    }
+
+    /// What `kubectl ... --output json` printed.
+    pub async fn kubectl_json(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+        let answer = self.kubectl(&[arguments, &["--output", "json"]].concat()).await?;
+        ensure!(answer.success, "kubectl {}: {}", arguments.join(" "), answer.stderr.trim());
+        serde_json::from_str(&answer.stdout).with_context(|| format!("kubectl {}", arguments.join(" ")))
+    }
+
+    /// Applies one or more objects, as YAML or JSON.
+    pub async fn apply(&self, manifest: &str) -> anyhow::Result<()> {
+        let answer = self.kubectl_with(&["apply", "--filename", "-"], Some(manifest)).await?;
+        ensure!(answer.success, "kubectl apply: {}", answer.stderr.trim());
+        Ok(())
+    }
+
+    async fn kubectl_with(&self, arguments: &[&str], input: Option<&str>) -> anyhow::Result<Answer> {
+        let mut command = Command::new(self.bin.join("kubectl"));
+        command.arg("--kubeconfig").arg(self.kubeconfig()).args(arguments);
+        run(command, input, KUBECTL_AT_MOST).await.with_context(|| format!("kubectl {}", arguments.join(" ")))
+    }
+
+    /// Asks it to end, and kills it after 5 s.
+    pub async fn stop(&self, component: Component) -> anyhow::Result<()> {
+        self.script("stop", component).await
+    }
+
+    /// `kill -9`.
+    pub async fn kill(&self, component: Component) -> anyhow::Result<()> {
+        self.script("kill", component).await
+    }
+
+    /// Starts it again and waits until it answers; after the kubelet, until the node is Ready.
+    pub async fn start(&self, component: Component) -> anyhow::Result<()> {
+        self.script("start", component).await
+    }
+
+    async fn script(&self, verb: &str, component: Component) -> anyhow::Result<()> {
+        let mut command = Command::new(programs::repository().join("tests/harness/kubernetes/cluster.sh"));
+        command.arg(verb).arg(component.name());
+        if !self.has_node {
+            command.arg("--no-node");
+        }
+        let answer = run(command, None, COMPONENT_AT_MOST).await?;
+        ensure!(answer.success, "cluster.sh {verb} {}: {}", component.name(), answer.stderr.trim());
+        Ok(())
+    }
+
+    /// What the system under test asked the apiserver for, one object a finished request or watch (see
+    /// `audit.k8s.io/v1`); from all installations since the cluster's start.
+    pub fn requests(&self) -> anyhow::Result<Vec<Value>> {
+        let log = std::fs::read_to_string(self.state.join("logs/audit.log")).context("the audit log")?;
+        // The last line may still be in writing.
+        let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+        whole.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    }
+
+    /// Removes what an installation made in `namespace`, and the namespace, and waits until all is gone.
+    pub async fn remove_leftovers(&self, instance: &str, namespace: &str) -> anyhow::Result<()> {
+        let label = format!("{INSTANCE_LABEL}={instance}");
+        let removed = ["--namespace", namespace, "--selector", &label, "--ignore-not-found", "--wait=false"];
+        let answer = self.kubectl(&[&["delete", KINDS], &removed[..]].concat()).await?;
+        ensure!(answer.success, "kubectl delete {KINDS}: {}", answer.stderr.trim());
+        self.remove_namespace(namespace).await
+    }
+
+    /// Removes a namespace with everything in it, and waits until it is gone.
+    pub async fn remove_namespace(&self, namespace: &str) -> anyhow::Result<()> {
+        let arguments = ["delete", "namespace", namespace, "--ignore-not-found", "--wait=false"];
+        let answer = self.kubectl(&arguments).await?;
+        ensure!(answer.success, "kubectl delete namespace: {}", answer.stderr.trim());
+        eventually(&format!("the namespace {namespace} is gone"), GONE_AT_MOST, || async {
+            let left = self.kubectl(&["get", "namespace", namespace, "--output", "jsonpath={.status}"]).await;
+            match left {
+                Ok(answer) if !answer.success && answer.stderr.contains("NotFound") => Ok(()),
+                Ok(answer) => Err(format!("{}{}", answer.stdout, answer.stderr)),
+                Err(error) => Err(format!("{error:#}")),
+            }
+        })
+        .await
+    }
+}
+
+/// A name for a namespace of a test's own, which nobody else has.
+pub fn namespace(test: &str) -> String {
+    let word: String =
+        test.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    format!("test-{}-{:08x}", word.trim_matches('-'), rand::random::<u32>())
+}
+
+/// So many NodePorts in a row, given to no other test of this process.
+pub fn node_ports(length: u16) -> anyhow::Result<RangeInclusive<u16>> {
+    let first = NEXT_NODE_PORT.fetch_add(length, Ordering::SeqCst);
+    match first.checked_add(length - 1) {
+        Some(last) if last <= LAST_NODE_PORT => Ok(first..=last),
+        _ => bail!("no range of {length} NodePorts is left between {FIRST_NODE_PORT} and {LAST_NODE_PORT}"),
+    }
+}
+
+async fn run(mut command: Command, input: Option<&str>, at_most: Duration) -> anyhow::Result<Answer> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut process = command.spawn().context("cannot be started")?;
+    let mut stdin = process.stdin.take().context("has no standard input")?;
+    let input = input.unwrap_or_default().to_owned();
+    // Both at once: it may not read on before somebody reads what it says.
+    let talk = async move {
+        let write = async move {
+            // It may end without having read all; what it says then is the answer.
+            let _ended_early = stdin.write_all(input.as_bytes()).await;
+            drop(stdin);
+        };
+        tokio::join!(write, process.wait_with_output()).1
+    };
+    let done = tokio::time::timeout(at_most, talk).await;
+    let output = done.with_context(|| format!("not done within {} s", at_most.as_secs()))??;
+    Ok(Answer {
+        success: output.status.success(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
