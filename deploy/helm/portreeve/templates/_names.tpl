@@ -137,7 +137,8 @@ secret:
 - {name: PORTREEVE_LOG_FORMAT, value: {{ .Values.log.format }}}
 {{- end }}
 
-{{/* Of a service that runs alone. Until setup was there it ends, and is started again. */}}
+{{/* Of a service that runs alone. Until setup was there it ends, and is started again. When the log is
+away for a moment, the service itself says so to who asks; nobody answers for one that is not ready. */}}
 {{- define "portreeve.probes" -}}
 startupProbe:
   httpGet: {path: /healthz, port: health}
@@ -147,6 +148,7 @@ readinessProbe:
   httpGet: {path: /readyz, port: health}
   periodSeconds: 2
   timeoutSeconds: 3
+  failureThreshold: 15
 livenessProbe:
   httpGet: {path: /healthz, port: health}
   periodSeconds: 10
