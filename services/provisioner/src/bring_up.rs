@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use events::env::observe::created;
 use events::env::{Env, EnvRefusal, Phase, PodCreated, PortPurpose};
+use events::ids::EnvId;
 
-use crate::compute::{ComputeError, Published, Seen, Spec};
+use crate::compute::{ComputeError, Progress, Published, Seen, Spec, Weight};
 use crate::passwords::sentry_token;
 use crate::reconcile::{Provisioner, Step, Task};
 use crate::step::fresh;
@@ -20,11 +21,11 @@ const REPLACEMENTS_MAX: usize = 8;
 impl Provisioner {
     pub(crate) async fn bring_up(&self, task: &Task<'_>, env: &Env) -> Result<Step, Trouble> {
         let jupyter = env.requested.as_ref().is_some_and(|requested| requested.jupyter);
-        let cause = fresh(task.cause);
+        let (cause, resources) = (fresh(task.cause), env.resources());
         let (with_ports, password, storage) = tokio::join!(
             self.ports.ensure(task.tenant, task.id, env, task.cause),
             self.passwords.ensure(task.tenant, task.id, jupyter, &cause),
-            self.engine.ensure_storage(task.tenant, task.id),
+            self.engine.ensure_storage(task.tenant, task.id, &resources),
         );
         let mut env = with_ports?;
         password?;
@@ -56,8 +57,14 @@ impl Provisioner {
                 );
                 Err(failed(Phase::Ready, "ended_early", reason))
             }
-            Seen::Down(_) | Seen::Missing | Seen::Up => Ok(()),
+            Seen::ComingUp(Some(progress)) if progress.weight == Weight::Final => Err(given_up(progress)),
+            Seen::Down(_) | Seen::Missing | Seen::ComingUp(_) | Seen::Up => Ok(()),
         }
+    }
+
+    /// An engine that starts what ended again says so each time.
+    pub(crate) fn ends_by_itself(&self, id: &EnvId, env: &Env) -> bool {
+        self.starts.count(id, env.deadline) >= STARTS_MAX
     }
 
     fn spec(&self, task: &Task<'_>, env: &Env) -> Spec {
@@ -78,6 +85,7 @@ impl Provisioner {
             tenant: task.tenant.clone(),
             image: image.to_owned(),
             resources: env.resources(),
+            datasets: requested.map(|requested| requested.datasets.clone()).unwrap_or_default(),
             ports: env.ports.iter().map(published).collect(),
             token: sentry_token(&self.keys, task.id),
         }
@@ -106,6 +114,11 @@ impl Provisioner {
     }
 }
 
+/// What an engine says will not pass is the reason of the failure.
+pub fn given_up(progress: Progress) -> Trouble {
+    failed(progress.phase, progress.code, progress.message)
+}
+
 enum Making {
     PortsTaken { ports: Vec<u16>, reason: String },
     Trouble(Trouble),
@@ -117,6 +130,7 @@ impl From<ComputeError> for Making {
             ComputeError::PortsTaken { ports, reason } => Self::PortsTaken { ports, reason },
             error @ (ComputeError::ImageMissing(_)
             | ComputeError::Unreachable(_)
+            | ComputeError::Busy(_)
             | ComputeError::Refused { .. }) => Self::Trouble(error.into()),
         }
     }

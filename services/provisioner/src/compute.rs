@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use events::Resources;
 use events::env::{Phase, PortPurpose};
 use events::ids::{EnvId, TenantId};
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream, StreamExt};
 use secrecy::SecretString;
 
 /// Everything an engine needs to know to make one environment.
@@ -17,6 +18,9 @@ pub struct Spec {
     /// Image reference as the engine knows it.
     pub image: String,
     pub resources: Resources,
+    /// Names of the datasets that stand in it, to be read.
+    pub datasets: Vec<String>,
+    /// Empty where only the gateway leads in.
     pub ports: Vec<Published>,
     /// The bearer token of this environment's sentry.
     pub token: SecretString,
@@ -35,7 +39,47 @@ pub enum Seen {
     Missing,
     /// It is there and not running; the text says since when or why, for a person.
     Down(String),
+    /// The engine itself is bringing it up, for the first time or again; with what is in the way.
+    ComingUp(Option<Progress>),
     Up,
+}
+
+/// How far something has come on its way up, or what is in its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    pub phase: Phase,
+    /// Stable, for programs.
+    pub code: &'static str,
+    /// For a person.
+    pub message: String,
+    pub weight: Weight,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// A step is done.
+    Step,
+    /// It is in the way, and may pass.
+    Trouble,
+    /// It will not pass: the environment has failed.
+    Final,
+}
+
+/// What an engine says of its own accord about an environment on its way up. May come again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    pub env: EnvId,
+    pub progress: Progress,
+}
+
+/// A container ended or went away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    pub env: EnvId,
+    /// What ended it, for a person, from an engine that starts it again by itself: looking may show
+    /// nothing amiss any more.
+    pub reason: Option<String>,
+    pub seen_at: DateTime<Utc>,
 }
 
 /// One file of a folder inside an environment.
@@ -51,6 +95,8 @@ pub struct Listed {
     pub env: EnvId,
     pub tenant: TenantId,
     pub up: bool,
+    /// There is no container, only what outlives it.
+    pub storage_only: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +108,9 @@ pub enum ComputeError {
     PortsTaken { ports: Vec<u16>, reason: String },
     #[error("the engine does not answer")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It may be able to later.
+    #[error("the engine is not there yet: {0}")]
+    Busy(String),
     /// The engine's own words.
     #[error("the engine refused: {reason}")]
     Refused { phase: Phase, reason: String },
@@ -69,11 +118,12 @@ pub enum ComputeError {
 
 /// An engine. Every call may be repeated; what is so already is success.
 pub trait Compute: Send + Sync + 'static {
-    /// The places that outlive the container.
+    /// The places that outlive the container; their size is that of the first call.
     fn ensure_storage<'a>(
         &'a self,
         tenant: &'a TenantId,
         env: &'a EnvId,
+        resources: &'a Resources,
     ) -> BoxFuture<'a, Result<(), ComputeError>>;
 
     /// Makes it, or makes it anew when it was made to another [`Spec`]; answers the engine's id of it.
@@ -103,5 +153,16 @@ pub trait Compute: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Vec<File>, ComputeError>>;
 
     /// Environments whose container ended, as the engine says so; ends when the engine goes away.
-    fn endings(&self) -> BoxStream<'_, Result<EnvId, ComputeError>>;
+    fn endings(&self) -> BoxStream<'_, Result<Ending, ComputeError>>;
+
+    /// What happens on the way up; an engine that starts at once says nothing.
+    fn notices(&self) -> BoxStream<'_, Notice> {
+        stream::pending().boxed()
+    }
+
+    /// Whether the engine lets people through to it, from what is known without asking. Its sentry
+    /// may be ready before.
+    fn lets_through(&self, _env: &EnvId) -> bool {
+        true
+    }
 }

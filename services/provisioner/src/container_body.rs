@@ -178,6 +178,7 @@ mod tests {
                 memory: Milli::from_thousandths(250),
                 ..Resources::default()
             },
+            datasets: vec![],
             ports: vec![Published { purpose: PortPurpose::Ssh, port }],
             token: "hidden".into(),
         }

@@ -22,6 +22,8 @@ use bollard::query_parameters::{
     InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
     RemoveVolumeOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
 };
+use chrono::Utc;
+use events::Resources;
 use events::env::Phase;
 use events::ids::{EnvId, TenantId};
 use futures_util::future::BoxFuture;
@@ -29,7 +31,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::compute::{Compute, ComputeError, File, Listed, Seen, Spec};
+use crate::compute::{Compute, ComputeError, Ending, File, Listed, Seen, Spec};
 use crate::container_body;
 use crate::engine_answers::{
     already_so, is_missing, is_name_conflict, is_unchanged, ports_taken, refused, unreachable,
@@ -99,6 +101,10 @@ impl Containers {
     }
 
     async fn ensure(&self, spec: &Spec) -> Result<String, ComputeError> {
+        if !spec.datasets.is_empty() {
+            let reason = "this engine has no datasets; Kubernetes has".to_owned();
+            return Err(ComputeError::Refused { phase: Phase::Volume, reason });
+        }
         let client = self.client().await?;
         let name = container_name(&spec.env);
         let mut last = String::new();
@@ -170,7 +176,8 @@ impl Containers {
             .filter_map(|container| {
                 let labels = container.labels?;
                 let up = container.state == Some(ContainerSummaryStateEnum::RUNNING);
-                Some(Listed { env: label_env(&labels)?, tenant: label_tenant(&labels)?, up })
+                let (env, tenant) = (label_env(&labels)?, label_tenant(&labels)?);
+                Some(Listed { env, tenant, up, storage_only: false })
             })
             .collect())
     }
@@ -201,6 +208,7 @@ impl Compute for Containers {
         &'a self,
         tenant: &'a TenantId,
         env: &'a EnvId,
+        _resources: &'a Resources,
     ) -> BoxFuture<'a, Result<(), ComputeError>> {
         async move {
             let client = self.client().await?;
@@ -291,12 +299,12 @@ impl Compute for Containers {
         .boxed()
     }
 
-    fn endings(&self) -> BoxStream<'_, Result<EnvId, ComputeError>> {
+    fn endings(&self) -> BoxStream<'_, Result<Ending, ComputeError>> {
         let open = async move {
             let label = format!("{}={}", container_body::LABEL_INSTANCE, self.settings.instance);
             let filters = HashMap::from([("label", vec![label]), ("type", vec!["container".to_owned()])]);
             let options = EventsOptionsBuilder::new().filters(&filters).build();
-            let events: BoxStream<'_, Result<EnvId, ComputeError>> = match self.client().await {
+            let events: BoxStream<'_, Result<Ending, ComputeError>> = match self.client().await {
                 Err(error) => stream::iter([Err(error)]).boxed(),
                 Ok(client) => client
                     .events(Some(options))
@@ -319,12 +327,12 @@ async fn inspect(client: &Docker, name: &str) -> Result<ContainerInspectResponse
     seen.or_else(|error| without_states(error, &["State", "Status"]))
 }
 
-/// The environment, when the event says that its container ended or went away.
-fn ending(event: EventMessage) -> Option<EnvId> {
+/// The environment, when the event says that its container ended or went away. Why: looking tells.
+fn ending(event: EventMessage) -> Option<Ending> {
     let ended = matches!(event.action.as_deref(), Some("die" | "died" | "destroy" | "remove"));
     let container = event.typ == Some(EventMessageTypeEnum::CONTAINER);
     let labels = event.actor.filter(|_| ended && container)?.attributes?;
-    label_env(&labels)
+    Some(Ending { env: label_env(&labels)?, reason: None, seen_at: Utc::now() })
 }
 
 fn label_env(labels: &HashMap<String, String>) -> Option<EnvId> {

@@ -123,6 +123,7 @@ mod tests {
             tenant: TenantId::parse("acme").unwrap(),
             image: "one".into(),
             resources: Default::default(),
+            datasets: vec![],
             ports: vec![
                 Published { purpose: PortPurpose::Ssh, port: 30000 },
                 Published { purpose: PortPurpose::Jupyter, port: 30001 },

@@ -17,6 +17,7 @@ mod left_reports;
 mod listen;
 pub mod machine_limits;
 mod metrics;
+mod notices;
 mod passwords;
 mod policy;
 mod ports;
@@ -145,6 +146,7 @@ pub async fn run(config: Config, health: Health, shutdown: CancellationToken) ->
     parts.spawn(listeners.serve(routes, shutdown.clone()));
     parts.spawn(deadlines::watch(Arc::clone(&provisioner), shutdown.clone()));
     parts.spawn(sweep::watch_endings(Arc::clone(&provisioner), shutdown.clone()));
+    parts.spawn(notices::watch(Arc::clone(&provisioner), shutdown.clone()));
     parts.spawn(sweep::sweep(Arc::clone(&provisioner), sweep_every, shutdown.clone()));
     health.ready(PART);
     let reactions = Arc::new(worker::Reactions(provisioner));

@@ -18,7 +18,7 @@ use events::ids::{EnvId, TenantId};
 use kit::health::Health;
 use nats::{Log, MasterKeys, Outcome};
 
-use crate::compute::{Compute, Seen};
+use crate::compute::{Compute, Ending, Seen};
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::passwords::Passwords;
@@ -59,6 +59,8 @@ pub struct Task<'t> {
     pub cause: &'t Cause,
     /// Ask the engine whether a running environment runs.
     pub look: bool,
+    /// What the engine said ended: the reason to look.
+    pub ended: Option<&'t Ending>,
 }
 
 /// What a step came to.
@@ -117,17 +119,32 @@ impl Provisioner {
         }
     }
 
-    /// A running environment whose container does not run was lost.
+    /// A running environment whose container does not run was lost; so was one whose container ended
+    /// and was started again by the engine.
     async fn check(&self, task: &Task<'_>) -> Result<Step, Trouble> {
-        let reason = match self.observe(task.id).await? {
-            Seen::Up => return Ok(Step::Settled),
-            Seen::Down(reason) => reason,
-            Seen::Missing => "its container was removed".to_owned(),
+        let told = task.ended.and_then(|ended| Some((ended.reason.clone()?, ended.seen_at)));
+        let (reason, seen_at) = match told {
+            Some(told) => told,
+            None => {
+                let seen_at = Utc::now();
+                let reason = match self.observe(task.id).await? {
+                    Seen::Up => return Ok(Step::Settled),
+                    Seen::Down(reason) => reason,
+                    Seen::ComingUp(Some(progress)) => progress.message,
+                    Seen::ComingUp(None) => "its container does not run".to_owned(),
+                    Seen::Missing => "its container was removed".to_owned(),
+                };
+                (reason, seen_at)
+            }
         };
+        let cause = fresh(task.cause);
+        let rule = |state: &Env| lost(state, &reason, seen_at);
+        let recorded = self.log.decide::<Env, EnvRefusal>(task.tenant, task.id.as_str(), &cause, 0, rule);
+        if decided(recorded.await)?.appended.is_none() {
+            return Ok(Step::Settled); // an old story, or somebody else told it
+        }
         tracing::warn!(env.id = %task.id, reason, "a running environment does not run: starting it again");
         self.metrics.repaired("lost");
-        let rule = |state: &Env| lost(state, &reason, Utc::now());
-        self.decide(task, rule).await?;
         Ok(Step::Moved)
     }
 

@@ -3,7 +3,8 @@
 //!
 //! A policy request waits at the environment's bell. "In force" becomes `PodReady`, `PasswordApplied`
 //! and `KeysAttached`; it is told by `applied`, and by a fresh request that already has the version in
-//! force: an environment that is started while its container runs gets ready that way.
+//! force: an environment that is started while its container runs gets ready that way. Where the
+//! engine has to let people through first, a request waits for that too.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,6 +42,8 @@ const RECORD_WAIT: Duration = Duration::from_secs(7);
 const TOKEN_LENGTH: usize = 64;
 /// A policy is not computed for longer than this while its secrets cannot be read.
 const ANSWER_AGAIN: Duration = Duration::from_millis(500);
+/// How often is looked whether the engine lets people through to an environment that is ready.
+const LET_THROUGH_AGAIN: Duration = Duration::from_millis(100);
 
 pub struct Sentries {
     provisioner: Arc<Provisioner>,
@@ -119,7 +122,7 @@ async fn policy(
     let fleet = &sentries.provisioner.fleet;
     let mut bell = fleet.bell(&env).ok_or(Refused::Gone)?;
     let deadline = Instant::now() + Duration::from_secs(POLICY_WAIT_S);
-    let mut first = true;
+    let (mut first, mut waits) = (true, false);
     loop {
         bell.borrow_and_update();
         let mut look_again = deadline;
@@ -128,10 +131,11 @@ async fn policy(
                 sentries.remember(&env, Served::from(&computed));
                 return Ok(Json(computed.policy).into_response());
             }
-            Some(computed) if first => {
+            Some(computed) if first || (waits && sentries.provisioner.engine.lets_through(&env)) => {
                 // it asks with what is in force, so what that proves is true
-                sentries.record_in_force(&env, &Served::from(&computed)).await?;
+                waits = !sentries.record_in_force(&env, &Served::from(&computed)).await?;
             }
+            Some(_) if waits => {}
             // it shall ask afresh, which proves that it is there
             Some(_) if is_coming_up(fleet.status_of(&env)) => {
                 return Ok(StatusCode::NO_CONTENT.into_response());
@@ -140,6 +144,9 @@ async fn policy(
             None => look_again = deadline.min(Instant::now() + ANSWER_AGAIN),
         }
         first = false;
+        if waits {
+            look_again = deadline.min(Instant::now() + LET_THROUGH_AGAIN);
+        }
         tokio::select! {
             rung = bell.changed() => if rung.is_err() { return Err(Refused::Gone) },
             () = sleep_until(look_again) => {}
@@ -158,7 +165,8 @@ async fn applied(
 ) -> Result<StatusCode, Refused> {
     let env = sentries.authenticate(&headers).await?;
     match sentries.served(&env, &version).await? {
-        Some(served) => sentries.record_in_force(&env, &served).await?,
+        // not let through yet: its next request tells it again
+        Some(served) => drop(sentries.record_in_force(&env, &served).await?),
         // made by an earlier process and superseded since: the sentry gets the newer one at once
         None => {
             tracing::info!(env.id = %env, version, "a superseded policy is in force; a newer one follows")
@@ -190,7 +198,7 @@ async fn reports(
 }
 
 fn is_coming_up(status: Option<Status>) -> bool {
-    matches!(status, Some(Status::Creating | Status::Starting))
+    status.is_some_and(Status::is_coming_up)
 }
 
 impl Sentries {
@@ -270,7 +278,8 @@ impl Sentries {
         Ok(current.as_ref().map(Served::from).filter(|served| served.version == version))
     }
 
-    async fn record_in_force(&self, env: &EnvId, served: &Served) -> Result<(), Refused> {
+    /// `false` while the engine does not let people through: that it is ready is not recorded yet.
+    async fn record_in_force(&self, env: &EnvId, served: &Served) -> Result<bool, Refused> {
         let member = self.provisioner.fleet.member(env).ok_or(Refused::Gone)?;
         let known = &member.credential;
         let mut sorted = served.fingerprints.clone();
@@ -279,16 +288,17 @@ impl Sentries {
             && known.number_applied >= served.password_number
             && known.fingerprints == sorted
         {
-            return Ok(()); // known, as nearly every time
+            return Ok(true); // known, as nearly every time
         }
         let cause = by_sentry(env, Some(&member.origin));
         let for_ready = fresh(&cause);
-        let (is_ready, is_applied) = tokio::join!(
-            self.record_ready(&member.tenant, env, &for_ready),
-            self.record_applied(&member.tenant, env, served, &cause),
-        );
+        let through = !member.env.status.is_coming_up() || self.provisioner.engine.lets_through(env);
+        let ready =
+            async { if through { self.record_ready(&member.tenant, env, &for_ready).await } else { Ok(()) } };
+        let (is_ready, is_applied) =
+            tokio::join!(ready, self.record_applied(&member.tenant, env, served, &cause),);
         match is_ready.and(is_applied) {
-            Ok(()) | Err(Trouble::Changed) => Ok(()),
+            Ok(()) | Err(Trouble::Changed) => Ok(through),
             Err(Trouble::Again(why)) => {
                 tracing::warn!(env.id = %env, why, "it cannot be recorded that a policy is in force");
                 Err(Refused::Later)

@@ -20,6 +20,17 @@ pub fn by_itself() -> Cause {
     Cause::new(Uuid::new_v4(), format!("service:{SERVICE}"))
 }
 
+/// The engine said something on the way up; what set it under way is the newest request.
+pub fn by_engine(origin: &Origin) -> Cause {
+    let cause = by_itself();
+    Cause {
+        correlation: origin.correlation,
+        causation: Some(origin.event),
+        traceparent: origin.traceparent.clone(),
+        ..cause
+    }
+}
+
 /// The sentry of `env` said something; what set it under way is the environment's newest request.
 pub fn by_sentry(env: &EnvId, origin: Option<&Origin>) -> Cause {
     let mut cause = Cause::new(Uuid::new_v4(), format!("sentry:{env}"));

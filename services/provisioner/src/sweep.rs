@@ -15,7 +15,7 @@ use nats::Outcome;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::compute::Listed;
+use crate::compute::{Ending, Listed};
 use crate::fleet::HeldPort;
 use crate::reconcile::{Provisioner, Task};
 use crate::step::by_itself;
@@ -29,6 +29,8 @@ const PORT_GRACE_S: i64 = 60;
 const ENGINE: &str = "container engine";
 /// Environments put right at once.
 const REPAIRS_AT_ONCE: usize = 16;
+/// Files without a container, of an environment that is not there.
+const STORAGE_ORPHANED: &str = "storage_orphaned";
 /// Pause before the engine's events are asked for again.
 const EVENTS_PAUSE: Duration = Duration::from_secs(1);
 
@@ -58,7 +60,7 @@ pub async fn watch_endings(provisioner: Arc<Provisioner>, shutdown: Cancellation
                     let provisioner = Arc::clone(&provisioner);
                     async move {
                         match ending {
-                            Ok(env) => provisioner.look_if_up(&env).await,
+                            Ok(ending) => provisioner.look_if_up(&ending).await,
                             Err(error) => {
                                 tracing::debug!(error = chain(&error), "the engine's events ended");
                             }
@@ -103,10 +105,10 @@ fn disagreements(
 ) -> Vec<(EnvId, TenantId, &'static str)> {
     let up: HashMap<&EnvId, bool> = listed.iter().map(|listed| (&listed.env, listed.up)).collect();
     let ids: HashSet<&EnvId> = known.iter().map(|(env, _, _)| env).collect();
-    let orphans = listed
-        .iter()
-        .filter(|listed| !ids.contains(&listed.env))
-        .map(|listed| (listed.env.clone(), listed.tenant.clone(), "container_orphaned"));
+    let orphans = listed.iter().filter(|listed| !ids.contains(&listed.env)).map(|listed| {
+        let kind = if listed.storage_only { STORAGE_ORPHANED } else { "container_orphaned" };
+        (listed.env.clone(), listed.tenant.clone(), kind)
+    });
     let wrong = known.iter().filter_map(|(env, tenant, status)| {
         let up = up.get(env).copied().unwrap_or(false);
         let kind = match status {
@@ -129,16 +131,24 @@ impl Provisioner {
         if kind == "failed" && !self.fleet.member(env).is_some_and(|member| member.env.delete_requested) {
             return; // kept for a look
         }
-        if kind == "container_orphaned" || kind == "still_running" {
+        if kind == STORAGE_ORPHANED && !self.was_deleted(tenant, env).await {
+            return; // no fact speaks of it: its files are not ours to delete
+        }
+        if [STORAGE_ORPHANED, "container_orphaned", "still_running"].contains(&kind) {
             tracing::warn!(env.id = %env, kind, "the machine and the log disagree: putting it right");
             self.metrics.repaired(kind);
         }
-        self.look_now(tenant, env).await;
+        self.look_now(tenant, env, None).await;
     }
 
-    async fn look_now(&self, tenant: &TenantId, env: &EnvId) {
+    async fn was_deleted(&self, tenant: &TenantId, env: &EnvId) -> bool {
+        let loaded = self.log.load::<Env>(tenant, env.as_str()).await;
+        loaded.is_ok_and(|loaded| loaded.state.status == Status::Deleted)
+    }
+
+    async fn look_now(&self, tenant: &TenantId, env: &EnvId, ended: Option<&Ending>) {
         let cause = by_itself();
-        let task = Task { tenant, id: env, cause: &cause, look: true };
+        let task = Task { tenant, id: env, cause: &cause, look: true, ended };
         match self.reconcile(&task).await {
             Outcome::Done | Outcome::Again { .. } => {} // the next sweep goes on
             Outcome::Park { why } => tracing::error!(env.id = %env, why, "an environment needs an operator"),
@@ -146,11 +156,23 @@ impl Provisioner {
     }
 
     /// Its container ended. Whoever stops it on purpose has said so in the log before.
-    async fn look_if_up(&self, env: &EnvId) {
-        let up =
-            matches!(self.fleet.status_of(env), Some(Status::Running | Status::Creating | Status::Starting));
-        if let (true, Some(tenant)) = (up, self.fleet.tenant_of(env)) {
-            self.look_now(&tenant, env).await;
+    async fn look_if_up(&self, ending: &Ending) {
+        let matters = match self.fleet.status_of(&ending.env) {
+            Some(Status::Running) => true,
+            // an engine that knows the reason is bringing it up again already
+            Some(Status::Creating | Status::Starting) => ending.reason.is_none(),
+            Some(
+                Status::Absent
+                | Status::Stopping
+                | Status::Stopped
+                | Status::Failed
+                | Status::Deleting
+                | Status::Deleted,
+            )
+            | None => false,
+        };
+        if let (true, Some(tenant)) = (matters, self.fleet.tenant_of(&ending.env)) {
+            self.look_now(&tenant, &ending.env, Some(ending)).await;
         }
     }
 
@@ -220,9 +242,11 @@ mod tests {
 
     #[test]
     fn only_disagreements_are_looked_at() {
-        let here = |number, up| Listed { env: env_id(number), tenant: acme(), up };
+        let here = |number, up| Listed { env: env_id(number), tenant: acme(), up, storage_only: false };
+        let files = |number| Listed { storage_only: true, ..here(number, false) };
         let known = |number, status| (env_id(number), acme(), status);
-        let listed = [here(1, true), here(2, false), here(3, true), here(9, true), here(5, true)];
+        let listed =
+            [here(1, true), here(2, false), here(3, true), here(9, true), here(5, true), files(7), files(6)];
         let known = [
             known(1, Status::Running),
             known(2, Status::Running),
@@ -236,6 +260,7 @@ mod tests {
         found.sort();
         let mut expected = vec![
             (env_id(9), "container_orphaned"),
+            (env_id(7), "storage_orphaned"),
             (env_id(2), "not_running"),
             (env_id(4), "not_running"),
             (env_id(3), "still_running"),

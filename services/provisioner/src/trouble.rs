@@ -65,7 +65,7 @@ impl From<ComputeError> for Trouble {
                 format!("other programs on the machine hold the ports {ports:?}: {reason}"),
             ),
             ComputeError::Refused { phase, reason } => failed(phase, "engine_refused", reason),
-            ComputeError::Unreachable(_) => again(error),
+            ComputeError::Unreachable(_) | ComputeError::Busy(_) => again(error),
         }
     }
 }

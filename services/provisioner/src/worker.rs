@@ -85,7 +85,7 @@ impl Reactions {
             return Outcome::Again { after: FOLD_AGAIN, why: "the fold lags behind the log".to_owned() };
         }
         let cause = Cause::reaction(SERVICE, event, "reconcile");
-        let task = Task { tenant: &event.subject.tenant, id: &id, cause: &cause, look: false };
+        let task = Task { tenant: &event.subject.tenant, id: &id, cause: &cause, look: false, ended: None };
         self.0.reconcile(&task).await
     }
 

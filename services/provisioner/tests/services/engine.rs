@@ -125,6 +125,7 @@ impl Env {
             tenant: TenantId::parse("acme").unwrap(),
             image: image().to_owned(),
             resources: serde_json::from_value(serde_json::json!({"cpu": 0.5, "memory": 0.25})).unwrap(),
+            datasets: vec![],
             ports: vec![Published { purpose: PortPurpose::Ssh, port: free_port() }],
             token: "token".into(),
         };
@@ -161,8 +162,8 @@ async fn an_environment_is_made_once_runs_stops_and_leaves_nothing() {
     let (engine, spec) = (service.containers(&env.instance), &env.spec);
     assert_eq!(engine.observe(&spec.env).await.unwrap(), Seen::Missing);
 
-    engine.ensure_storage(&spec.tenant, &spec.env).await.unwrap();
-    engine.ensure_storage(&spec.tenant, &spec.env).await.unwrap();
+    engine.ensure_storage(&spec.tenant, &spec.env, &spec.resources).await.unwrap();
+    engine.ensure_storage(&spec.tenant, &spec.env, &spec.resources).await.unwrap();
     let made = engine.ensure(spec).await.unwrap();
     assert_eq!(engine.ensure(spec).await.unwrap(), made, "made once");
     assert!(matches!(engine.observe(&spec.env).await.unwrap(), Seen::Down(_)));
@@ -170,7 +171,8 @@ async fn an_environment_is_made_once_runs_stops_and_leaves_nothing() {
     engine.start(spec).await.unwrap();
     until_open(spec.ports[0].port);
     assert_eq!(engine.observe(&spec.env).await.unwrap(), Seen::Up);
-    let listed = Listed { env: spec.env.clone(), tenant: spec.tenant.clone(), up: true };
+    let (env, tenant) = (spec.env.clone(), spec.tenant.clone());
+    let listed = Listed { env, tenant, up: true, storage_only: false };
     assert_eq!(engine.list().await.unwrap(), [listed]);
     assert_eq!(service.containers("another").list().await.unwrap(), [], "another installation's");
 
@@ -244,7 +246,7 @@ async fn a_container_killed_from_outside_is_announced() {
         let mut endings = engine.endings();
         loop {
             let ending = tokio::time::timeout(WAIT, endings.next()).await.expect("nothing was announced");
-            if ending.expect("the events ended").unwrap() == env.spec.env {
+            if ending.expect("the events ended").unwrap().env == env.spec.env {
                 return;
             }
         }
