@@ -50,10 +50,11 @@ test: tools ## the whole suite; the environment image gets a sentry of the same 
 test-kubernetes: tools kubernetes ## the suite on a real one-node cluster (root); ONLY=name for some tests
 	cargo build --locked --workspace --bins
 	deploy/image/build.sh --sentry $(target)/debug/sentry --variant base
+	deploy/image/services.sh --portreeve $(target)/debug/portreeve
 	@export PORTREEVE_CLUSTER_OWNER=$$$$; \
 	trap '$(cluster) down --wipe' EXIT; trap 'exit 130' INT TERM; \
 	$(cluster) up; \
-	$(cluster) load portreeve/env:dev; \
+	$(cluster) load portreeve/env:dev portreeve/system:dev portreeve/postgres:dev; \
 	variables=$$($(cluster) env); eval "$$variables"; \
 	cargo test --locked -p system --test kubernetes -- --test-threads=$(KUBERNETES_TEST_THREADS) $(ONLY)
 

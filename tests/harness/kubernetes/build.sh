@@ -30,7 +30,7 @@ image() { # FOLDER with pause and coredns: an archive as Docker writes them, of 
 
 inputs() { # one line a file that decides what is built
   cd "$here"
-  git ls-files -co --exclude-standard -- '*.go' '*go.mod' '*go.sum' pause.c build.sh settings.sh | sort | xargs sha256sum
+  git ls-files -co --exclude-standard -- '*.go' '*go.mod' '*go.sum' pause/pause.c build.sh settings.sh | sort | xargs sha256sum
 }
 
 # 1.27 brings a JSON decoder on by default with which /openapi/v2 fails, and with it `kubectl apply`.
@@ -61,10 +61,10 @@ go_build "$part/kubernetes" "$here" . \
 go_build "$part/helm" "$here/helm" helm.sh/helm/v4/cmd/helm \
   "-X helm.sh/helm/v4/internal/version.version=v$helm_version"
 go_build "$part/coredns" "$here/dns" . ''
-for name in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl ; do
+for name in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl network-policies; do
   ln -s kubernetes "$part/$name"
 done
-cc -static -Os -o "$part/pause" "$here/pause.c"
+cc -static -Os -o "$part/pause" "$here/pause/pause.c"
 image "$part"
 rm "$part/coredns"
 inputs >"$part/inputs"

@@ -23,11 +23,13 @@ DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:kubernetes.
   certificate kube-controller-manager /CN=system:kube-controller-manager
   certificate kube-scheduler /CN=system:kube-scheduler
   certificate kube-proxy /CN=system:kube-proxy
+  certificate network-policies /O=system:masters/CN=network-policies
   certificate kubelet "/O=system:nodes/CN=system:node:$node"
   new_key accounts
   openssl pkey -in "$pki/accounts.key" -pubout -out "$pki/accounts.pub"
   local user
-  for user in admin portreeve kube-controller-manager kube-scheduler kube-proxy kubelet; do kubeconfig_of $user; done
+  for user in admin portreeve kube-controller-manager kube-scheduler kube-proxy network-policies \
+    kubelet; do kubeconfig_of $user; done
   touch "$pki/done"
 }
 

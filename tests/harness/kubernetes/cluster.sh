@@ -67,9 +67,11 @@ up() {
     before=$(heartbeat 2>/dev/null || true)
     start_component kubelet
     start_component kube-proxy
+    start_component network-policies
     apply_beginnings
     await_node "$before"
     await_component kube-proxy
+    await_component network-policies
     until_ready 'Services have names' kubelet name_service_answers
   else
     apply_beginnings

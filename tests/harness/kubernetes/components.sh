@@ -4,7 +4,8 @@
 
 # In the order of their start. Each has run_NAME (what is run) and may have ready_NAME (whether it answers).
 case $variant in
-  node) components=(etcd containerd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy) ;;
+  node) components=(etcd containerd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy
+    network-policies) ;;
   control) components=(etcd kube-apiserver kube-controller-manager kube-scheduler) ;;
 esac
 
@@ -80,6 +81,12 @@ ready_kubelet() { curl -fs "http://127.0.0.1:$kubelet_health_port/healthz"; }
 
 run_kube-proxy() { command=("$bin/kube-proxy" --config="$dir/config/kube-proxy.yaml"); }
 ready_kube-proxy() { curl -fs "http://127.0.0.1:$proxy_health_port/healthz"; }
+
+run_network-policies() {
+  command=("$bin/network-policies" --kubeconfig="$dir/network-policies.kubeconfig" --table="$bridge"
+    --bridge="$bridge" --health-address="127.0.0.1:$policies_health_port")
+}
+ready_network-policies() { curl -fs "http://127.0.0.1:$policies_health_port/healthz"; }
 
 kubectl() { "$bin/kubectl" --kubeconfig="$kubeconfig" "$@"; }
 ctr_inside() { ctr --address "$containerd_socket" --namespace k8s.io "$@"; }

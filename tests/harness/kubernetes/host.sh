@@ -3,7 +3,8 @@
 # bridge, rules of iptables, cgroups. Sourced by cluster.sh, after settings.sh.
 
 # Ours, kubelet's and kube-proxy's.
-settings=(net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.ipv4.conf.all.route_localnet
+settings=(net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.bridge.bridge-nf-call-ip6tables
+  net.ipv4.conf.all.route_localnet
   vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops
   kernel.keys.root_maxkeys kernel.keys.root_maxbytes)
 rule_mark=(-m comment --comment "$bridge")
@@ -23,7 +24,7 @@ prepare_host() {
     for name in "${settings[@]}"; do echo "$name=$(sysctl -n "$name")"; done >"$run/sysctl.new"
     mv "$run/sysctl.new" "$run/sysctl"
   }
-  sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1
+  sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1
   ip link show "$bridge" >/dev/null 2>&1 || ip link add "$bridge" type bridge
   ip addr replace "$node_ip/${pod_cidr#*/}" dev "$bridge"
   ip link set "$bridge" up

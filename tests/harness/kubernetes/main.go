@@ -1,5 +1,6 @@
 // Which part of Kubernetes is this program? One binary holds the five that make a one-node cluster,
-// and kubectl: built apart they sum to three times its size, and take as much longer to link.
+// kubectl, and what makes NetworkPolicies hold: built apart they sum to three times its size, and take
+// as much longer to link.
 //
 //	kubernetes kube-apiserver --etcd-servers=...
 //	kubectl get pods                                 by the name it is called by
@@ -26,6 +27,7 @@ import (
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
+	"portreeve.dev/tests/kubernetes/policies"
 )
 
 // The commands read flags of the whole process, so only the chosen one may be made.
@@ -35,6 +37,7 @@ var servers = map[string]func() *cobra.Command{
 	"kube-proxy":              proxy.NewProxyCommand,
 	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
 	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
+	"network-policies":        policies.NewCommand,
 }
 
 func main() {
@@ -47,7 +50,7 @@ func main() {
 		os.Exit(cli.Run(server()))
 	}
 	if name != "kubectl" {
-		fmt.Fprintln(os.Stderr, "usage: kubernetes kube-apiserver|kube-controller-manager|kube-proxy|kube-scheduler|kubelet|kubectl ...")
+		fmt.Fprintln(os.Stderr, "usage: kubernetes kube-apiserver|kube-controller-manager|kube-proxy|kube-scheduler|kubelet|kubectl|network-policies ...")
 		os.Exit(64)
 	}
 	// Its flags are read only later, and making the command already logs.

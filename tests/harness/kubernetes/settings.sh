@@ -2,7 +2,7 @@
 # Which names, places, ports and bounds does the test cluster have? Sourced; sets variables only.
 #
 # PORTREEVE_CLUSTER_DIR    its state; default target/kubernetes in the clone
-# PORTREEVE_CLUSTER_PORTS  the first of the 10 ports it listens on; default 61400, 61420 without a node
+# PORTREEVE_CLUSTER_PORTS  the first of the 31 ports it may listen on; default 61400
 # PORTREEVE_CLUSTER_NET    the first two numbers of the Pods' addresses; default 10.244
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -20,10 +20,8 @@ variant=${variant:-node}   # "control" is a cluster without a node of its own
 run=/run/portreeve-kube/$variant
 dir=$(realpath -m "${PORTREEVE_CLUSTER_DIR:-$repo/target/kubernetes}")/$variant
 
-case $variant in
-  node) ports=${PORTREEVE_CLUSTER_PORTS:-61400} ;;
-  control) ports=${PORTREEVE_CLUSTER_PORTS:-61420} ;;
-esac
+ports=${PORTREEVE_CLUSTER_PORTS:-61400}
+[[ $variant == node ]] || ports=$((ports + 20))   # both may run at once
 etcd_port=$ports
 etcd_peer_port=$((ports + 1))
 apiserver_port=$((ports + 2))
@@ -34,6 +32,7 @@ kubelet_health_port=$((ports + 6))
 proxy_health_port=$((ports + 7))
 proxy_metrics_port=$((ports + 8))
 stream_port=$((ports + 9))
+policies_health_port=$((ports + 10))
 
 node=node1
 bridge=portreeve-kube        # 15 characters at most; also marks our rules, cgroups and folders

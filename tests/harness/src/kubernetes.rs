@@ -38,6 +38,9 @@ const KINDS: &str = "statefulsets,services,secrets,persistentvolumeclaims,pods";
 const MISSING: &str = "no Kubernetes to test on: make test-kubernetes starts one and runs these tests (by hand: \
     tests/harness/kubernetes/cluster.sh up && eval \"$(tests/harness/kubernetes/cluster.sh env)\")";
 
+/// The longest until a cluster without a node is up, on a busy machine.
+const UP_AT_MOST: Duration = Duration::from_secs(300);
+
 /// A part of the cluster that a test may take away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Component {
@@ -48,6 +51,7 @@ pub enum Component {
     Scheduler,
     Kubelet,
     Proxy,
+    NetworkPolicies,
 }
 
 impl Component {
@@ -60,6 +64,7 @@ impl Component {
             Self::Scheduler => "kube-scheduler",
             Self::Kubelet => "kubelet",
             Self::Proxy => "kube-proxy",
+            Self::NetworkPolicies => "network-policies",
         }
     }
 }
@@ -84,17 +89,21 @@ pub struct Cluster {
 impl Cluster {
     /// The cluster that the environment names, when it answers.
     pub async fn attach() -> anyhow::Result<Self> {
-        let variable =
-            |name: &str| std::env::var(name).with_context(|| format!("{name} is not set: {MISSING}"));
-        let cluster = Self {
+        let cluster = Self::named(|name| std::env::var(name).ok())?;
+        let answer = cluster.kubectl(&["get", "--raw", "/readyz"]).await.context(MISSING)?;
+        ensure!(answer.success, "the cluster does not answer ({}); {MISSING}", answer.stderr.trim());
+        Ok(cluster)
+    }
+
+    /// By the variables that `cluster.sh env` prints.
+    fn named(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        let variable = |name: &str| variable(name).with_context(|| format!("{name} is not set: {MISSING}"));
+        Ok(Self {
             bin: variable("PORTREEVE_CLUSTER_BIN")?.into(),
             state: variable("PORTREEVE_CLUSTER_STATE")?.into(),
             node_ip: variable("PORTREEVE_CLUSTER_NODE_IP")?,
             has_node: variable("PORTREEVE_CLUSTER")? == "node",
-        };
-        let answer = cluster.kubectl(&["get", "--raw", "/readyz"]).await.context(MISSING)?;
-        ensure!(answer.success, "the cluster does not answer ({}); {MISSING}", answer.stderr.trim());
-        Ok(cluster)
+        })
     }
 
     /// The administrator's; for tests themselves.
@@ -157,7 +166,7 @@ impl Cluster {
     }
 
     async fn script(&self, verb: &str, component: Component) -> anyhow::Result<()> {
-        let mut command = Command::new(programs::repository().join("tests/harness/kubernetes/cluster.sh"));
+        let mut command = Command::new(script());
         command.arg(verb).arg(component.name());
         if !self.has_node {
             command.arg("--no-node");
@@ -200,6 +209,57 @@ impl Cluster {
         })
         .await
     }
+}
+
+/// A second cluster, of one test's own, without a kubelet: its one node takes every Pod and runs none.
+/// Ends with this value; after a kill, with the next start.
+#[derive(Debug)]
+pub struct Nodeless {
+    cluster: Cluster,
+}
+
+impl Nodeless {
+    /// From nothing. Only one can run on a machine.
+    pub async fn start() -> anyhow::Result<Self> {
+        let answer = nodeless(&["up"]).await?;
+        ensure!(answer.success, "cluster.sh --no-node up: {}", answer.stderr.trim());
+        let answer = nodeless(&["env"]).await?;
+        let variable = |name: &str| {
+            let begin = format!("export {name}=");
+            answer.stdout.lines().find_map(|line| line.strip_prefix(&begin)).map(str::to_owned)
+        };
+        Ok(Self { cluster: Cluster::named(variable)? })
+    }
+}
+
+impl std::ops::Deref for Nodeless {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        &self.cluster
+    }
+}
+
+impl Drop for Nodeless {
+    fn drop(&mut self) {
+        let mut command = std::process::Command::new(script());
+        command.args(["--no-node", "down", "--wipe"]).env(OWNER, std::process::id().to_string());
+        // What is left after a failure the next start ends.
+        let _ended = command.stdin(Stdio::null()).status();
+    }
+}
+
+/// While the process of this id lives nobody else ends its cluster.
+const OWNER: &str = "PORTREEVE_CLUSTER_OWNER";
+
+async fn nodeless(arguments: &[&str]) -> anyhow::Result<Answer> {
+    let mut command = Command::new(script());
+    command.arg("--no-node").args(arguments).env(OWNER, std::process::id().to_string());
+    run(command, None, UP_AT_MOST).await
+}
+
+fn script() -> PathBuf {
+    programs::repository().join("tests/harness/kubernetes/cluster.sh")
 }
 
 /// A name for a namespace of a test's own, which nobody else has.
