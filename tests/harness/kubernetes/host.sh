@@ -95,7 +95,7 @@ make_cgroups() {
 remove_cgroups() {
   local tree
   while read -r tree; do
-    [[ ! -d $tree/$bridge ]] || find "$tree/$bridge" -depth -type d -exec rmdir {} \; || true
+    [[ ! -d $tree/$bridge ]] || find "$tree/$bridge" -depth -type d -delete || true
   done < <(cgroup_trees)
 }
 

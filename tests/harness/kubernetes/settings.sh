@@ -53,4 +53,4 @@ kubeconfig=$dir/admin.kubeconfig
 
 ready_wait_s=120   # for each component, on two busy cores
 stop_wait_s=5      # then it is killed
-room_wait_s=20     # for every process of the cluster to be gone
+room_wait_s=60     # for every process of the cluster to be gone, with 100 Pods on busy cores
