@@ -6,6 +6,7 @@ mod data_dir;
 mod engine;
 mod exit;
 mod kept;
+mod kube_args;
 mod leftovers;
 mod nats_server;
 mod postgres;

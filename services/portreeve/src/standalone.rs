@@ -7,6 +7,7 @@ use kit::health::Health;
 use nats::MasterKeys;
 use tokio_util::sync::CancellationToken;
 
+use crate::kube_args::{Compute, ExposureArgs, KubeArgs, KubeExposure};
 use crate::serving::{Services, ServingError};
 use crate::settings::{self, BadSetting, LogArgs, PortRange};
 use crate::up_settings::{image, master_keys};
@@ -83,6 +84,8 @@ pub struct ApiArgs {
     /// The port of the SSH gateway that users are shown
     #[arg(long, env = "PORTREEVE_GATEWAY_PORT", default_value_t = 2222)]
     gateway_port: u16,
+    #[command(flatten)]
+    exposure: ExposureArgs,
     /// The image shown for environments that asked for none
     #[arg(long, env = "PORTREEVE_IMAGE", default_value = "portreeve/env:dev", value_parser = image)]
     image: String,
@@ -106,7 +109,7 @@ impl ApiArgs {
             listen: self.listen,
             ssh_host: self.ssh_host,
             gateway_port: self.gateway_port,
-            gateway_only: false,
+            gateway_only: self.exposure.kube_exposure == KubeExposure::GatewayOnly,
             default_image: self.image,
             wait_s: self.wait_s,
         };
@@ -155,6 +158,11 @@ impl Standalone<projector::Config> {
 pub struct ProvisionerArgs {
     #[command(flatten)]
     pub common: CommonArgs,
+    /// What runs the environments
+    #[arg(long, env = "PORTREEVE_COMPUTE", value_enum, default_value = "containers")]
+    compute: Compute,
+    #[command(flatten)]
+    kube: KubeArgs,
     /// API of the container engine: unix:///path or tcp://host:port
     #[arg(long, env = "PORTREEVE_CONTAINER_HOST", value_parser = settings::container_host)]
     container_host: Option<String>,
@@ -177,7 +185,7 @@ pub struct ProvisionerArgs {
     #[arg(long, env = "PORTREEVE_SENTRY_SOCKET_DIR", default_value = "/run/portreeve/sentry")]
     sentry_socket_dir: PathBuf,
     /// Where sentries of other machines reach this service
-    #[arg(long, env = "PORTREEVE_SENTRY_LISTEN")]
+    #[arg(long, env = "PORTREEVE_SENTRY_LISTEN", value_parser = settings::listen_address)]
     sentry_listen: Option<SocketAddr>,
     /// Tells this installation's containers from those of others on the same engine
     #[arg(long, env = "PORTREEVE_INSTANCE", value_parser = instance)]
@@ -195,6 +203,14 @@ fn instance(text: &str) -> Result<String, String> {
 
 impl ProvisionerArgs {
     pub fn check(self) -> Result<Standalone<provisioner::Config>, BadSetting> {
+        let kubernetes = match self.compute {
+            Compute::Containers => None,
+            Compute::Kubernetes if self.sentry_listen.is_none() => {
+                let why = "is needed with --compute kubernetes";
+                return Err(BadSetting::new("--sentry-listen (PORTREEVE_SENTRY_LISTEN)", why));
+            }
+            Compute::Kubernetes => Some(self.kube.check(&self.instance, None)?),
+        };
         let config = provisioner::Config {
             nats: self.common.nats_config("provisioner")?,
             master_keys: needed_master_keys()?,
@@ -204,7 +220,8 @@ impl ProvisionerArgs {
             bind_host: self.bind_host,
             image: self.image,
             image_jupyter: self.image_jupyter,
-            sentry_socket_dir: self.sentry_socket_dir,
+            sentry_socket_dir: kubernetes.is_none().then_some(self.sentry_socket_dir),
+            kubernetes,
             sentry_listen: self.sentry_listen,
             instance: self.instance,
             sweep_interval_s: self.sweep_interval_s,

@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::select_all;
 use kit::health::Health;
 use projections::Projections;
+use provisioner::kube_requests::VersionError;
 use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +37,8 @@ pub enum UpError {
     Postgres(#[from] PostgresError),
     #[error("container engine")]
     Engine(#[from] EngineError),
+    #[error("kubernetes")]
+    Kubernetes(#[from] VersionError),
     #[error("cannot stand by {child}")]
     Keep {
         child: &'static str,
@@ -132,7 +135,8 @@ struct Reached {
     nats_url: String,
     nats_passwords: Vec<(&'static str, SecretString)>,
     database_url: SecretString,
-    container_host: String,
+    /// `None`: the engine is a cluster.
+    container_host: Option<String>,
 }
 
 impl Start<'_> {
@@ -146,8 +150,7 @@ impl Start<'_> {
 
         self.topology(&reached).await?;
         self.tables(&reached).await?;
-        self.unless_given_up(async { Ok(engine::ready(&reached.container_host).await?) }).await?;
-        self.ready("container engine", &reached.container_host);
+        self.engine(&reached).await?;
         self.administrator(&reached, &master_keys).await?;
 
         let health = Health::default();
@@ -173,13 +176,14 @@ impl Start<'_> {
             }
         };
         let container_host = match &self.settings.engine {
-            Engine::Named(host) => host.clone(),
+            Engine::Kubernetes { .. } => None,
+            Engine::Named(host) => Some(host.clone()),
             Engine::ToBeFound => match engine::find().await {
-                Some(host) => host,
+                Some(host) => Some(host),
                 None => {
                     let (spec, host) = engine::prepare(self.data)?;
                     self.keep(spec)?;
-                    host
+                    Some(host)
                 }
             },
         };
@@ -249,6 +253,23 @@ impl Start<'_> {
         Ok(())
     }
 
+    /// Waits until the engine answers; a cluster that does not answer at the start ends it.
+    async fn engine(&self, reached: &Reached) -> Result<(), UpError> {
+        match (&self.settings.engine, &reached.container_host) {
+            (Engine::Kubernetes { cluster, .. }, _) => {
+                let version = provisioner::kube_requests::version(cluster).await?;
+                let server = cluster.access.server().unwrap_or_default();
+                self.ready("kubernetes", &format!("{server} {version}"));
+            }
+            (Engine::Named(_) | Engine::ToBeFound, Some(host)) => {
+                self.unless_given_up(async { Ok(engine::ready(host).await?) }).await?;
+                self.ready("container engine", host);
+            }
+            (Engine::Named(_) | Engine::ToBeFound, None) => {}
+        }
+        Ok(())
+    }
+
     async fn administrator(&self, reached: &Reached, master_keys: &nats::MasterKeys) -> Result<(), UpError> {
         let connection = self.connect(reached, "api").await?;
         let path = self.data.admin_token();
@@ -285,7 +306,7 @@ impl Start<'_> {
             listen: self.settings.listen,
             ssh_host: self.settings.ssh_host.clone(),
             gateway_port: self.settings.gateway_port,
-            gateway_only: false,
+            gateway_only: self.settings.gateway_only,
             default_image: self.settings.image.clone(),
             wait_s: self.settings.wait_s,
         };
@@ -299,17 +320,26 @@ impl Start<'_> {
         kept: &Kept,
         master_keys: &nats::MasterKeys,
     ) -> provisioner::Config {
+        let (kubernetes, sentry_listen) = match &self.settings.engine {
+            Engine::Kubernetes { cluster, sentry_listen } => {
+                let mut cluster = (**cluster).clone();
+                cluster.instance.clone_from(&kept.instance);
+                (Some(cluster), Some(*sentry_listen))
+            }
+            Engine::Named(_) | Engine::ToBeFound => (None, None),
+        };
         provisioner::Config {
             nats: self.nats_config(reached, "provisioner"),
             master_keys: master_keys.clone(),
-            container_host: Some(reached.container_host.clone()),
+            container_host: reached.container_host.clone(),
             ports: self.settings.ports.0.clone(),
             port_quarantine_s: self.settings.port_quarantine_s,
             bind_host: self.settings.bind_host,
             image: self.settings.image.clone(),
             image_jupyter: self.settings.image_jupyter.clone(),
-            sentry_socket_dir: self.data.sentry_socket_dir(),
-            sentry_listen: None,
+            sentry_socket_dir: kubernetes.is_none().then(|| self.data.sentry_socket_dir()),
+            sentry_listen,
+            kubernetes,
             instance: kept.instance.clone(),
             sweep_interval_s: self.settings.sweep_interval_s,
         }

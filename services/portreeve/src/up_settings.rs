@@ -4,19 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use nats::MasterKeys;
+use provisioner::kube_settings;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::kube_args::{Compute, KubeArgs, KubeExposure};
 use crate::settings::{self, BadSetting, LogArgs, PortRange};
 
 /// The services of `up` that have a NATS user of their own, and who makes the streams.
 pub const NATS_USERS: [&str; 4] = ["setup", "api", "provisioner", "projector"];
-
-/// What makes an environment's processes run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Compute {
-    Containers,
-    Kubernetes,
-}
 
 /// Run everything on this machine: NATS, PostgreSQL, all services, the containers engine
 #[derive(Debug, clap::Args)]
@@ -48,6 +43,11 @@ pub struct UpArgs {
     /// API of the container engine: unix:///path or tcp://host:port; found if not given
     #[arg(long, env = "PORTREEVE_CONTAINER_HOST", value_parser = settings::container_host)]
     container_host: Option<String>,
+    #[command(flatten)]
+    kube: KubeArgs,
+    /// Where sentries of environments on Kubernetes reach this machine
+    #[arg(long, env = "PORTREEVE_SENTRY_LISTEN", default_value = "0.0.0.0:8082", value_parser = settings::listen_address)]
+    sentry_listen: SocketAddr,
     /// An external NATS instead of the embedded one; passwords in PORTREEVE_NATS_PASSWORD_<USER>
     #[arg(long, env = "PORTREEVE_NATS_URL", value_parser = settings::nats_url)]
     nats: Option<String>,
@@ -90,6 +90,12 @@ pub enum Engine {
     Named(String),
     /// Docker's or Podman's socket if one answers, our own Podman otherwise.
     ToBeFound,
+    /// No engine of this machine: a cluster, whose sentries dial in here. The installation's name is
+    /// not known yet.
+    Kubernetes {
+        cluster: Box<kube_settings::Settings>,
+        sentry_listen: SocketAddr,
+    },
 }
 
 /// A configuration that can be meant.
@@ -98,6 +104,7 @@ pub struct UpSettings {
     pub data_dir: PathBuf,
     pub listen: SocketAddr,
     pub gateway_port: u16,
+    pub gateway_only: bool,
     pub ssh_host: String,
     pub bind_host: IpAddr,
     pub ports: PortRange,
@@ -116,10 +123,6 @@ pub struct UpSettings {
 impl UpArgs {
     /// What no single value shows.
     pub fn check(self) -> Result<UpSettings, BadSetting> {
-        if self.compute == Compute::Kubernetes {
-            let why = "kubernetes is not built yet; use containers";
-            return Err(BadSetting::new("--compute (PORTREEVE_COMPUTE)", why));
-        }
         if self.listen == self.ssh_listen {
             let why = format!("{} is --listen already", self.listen);
             return Err(BadSetting::new("--ssh-listen (PORTREEVE_SSH_LISTEN)", why));
@@ -128,8 +131,22 @@ impl UpArgs {
             let why = "the embedded server is one; name a cluster with --nats";
             return Err(BadSetting::new("--nats-replicas (PORTREEVE_NATS_REPLICAS)", why));
         }
+        let exposure = self.kube.exposure.kube_exposure;
+        let (engine, gateway_only) = match self.compute {
+            Compute::Containers => (engine(self.container_host)?, false),
+            Compute::Kubernetes => {
+                if self.sentry_listen.port() == self.listen.port() {
+                    let why = format!("{} is the port of --listen already", self.listen.port());
+                    return Err(BadSetting::new("--sentry-listen (PORTREEVE_SENTRY_LISTEN)", why));
+                }
+                let cluster = Box::new(self.kube.check("", Some(self.sentry_listen))?);
+                let sentry_listen = self.sentry_listen;
+                (Engine::Kubernetes { cluster, sentry_listen }, exposure == KubeExposure::GatewayOnly)
+            }
+        };
         Ok(UpSettings {
-            engine: engine(self.container_host)?,
+            engine,
+            gateway_only,
             nats: nats(self.nats)?,
             master_keys: master_keys()?,
             data_dir: self.data_dir,
@@ -226,7 +243,18 @@ mod tests {
             (vec!["--listen", "127.0.0.1:0"], "--listen"),
             (vec!["--ssh-listen", "127.0.0.1:8080"], "--ssh-listen"),
             (vec!["--ports", "9-1"], "--ports"),
-            (vec!["--compute", "kubernetes"], "--compute"),
+            (vec!["--compute", "kubernetes", "--kubeconfig", "/no/such/file"], "--kubeconfig"),
+            (vec!["--kube-namespace", "Envs"], "--kube-namespace"),
+            (vec!["--kube-exposure", "public"], "--kube-exposure"),
+            (vec!["--kube-storage-gib", "10"], "--kube-storage-gib"),
+            (vec!["--kube-storage-class", "a b"], "--kube-storage-class"),
+            (vec!["--kube-node-selector", "a"], "--kube-node-selector"),
+            (vec!["--kube-pod-cidrs", "10.0.0.0"], "--kube-pod-cidrs"),
+            (vec!["--kube-priority-class", "-"], "--kube-priority-class"),
+            (vec!["--kube-image-pull-secret", "A"], "--kube-image-pull-secret"),
+            (vec!["--kube-load-balancer-annotations", "x"], "--kube-load-balancer-annotations"),
+            (vec!["--sentry-url", "https://x:1"], "--sentry-url"),
+            (vec!["--sentry-listen", "8082"], "--sentry-listen"),
             (vec!["--compute", "cloud"], "--compute"),
             (vec!["--container-host", "ssh://x"], "--container-host"),
             (vec!["--nats", "http://x"], "--nats"),

@@ -129,6 +129,7 @@ impl From<ComputeError> for Making {
         match error {
             ComputeError::PortsTaken { ports, reason } => Self::PortsTaken { ports, reason },
             error @ (ComputeError::ImageMissing(_)
+            | ComputeError::DatasetMissing(_)
             | ComputeError::Unreachable(_)
             | ComputeError::Busy(_)
             | ComputeError::Refused { .. }) => Self::Trouble(error.into()),

@@ -103,6 +103,9 @@ pub struct Listed {
 pub enum ComputeError {
     #[error("the engine has no image {0:?}")]
     ImageMissing(String),
+    /// The text says which, and what is looked for.
+    #[error("{0}")]
+    DatasetMissing(String),
     /// Somebody else on the machine listens on these ports.
     #[error("ports {ports:?} are taken: {reason}")]
     PortsTaken { ports: Vec<u16>, reason: String },

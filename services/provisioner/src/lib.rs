@@ -1,6 +1,6 @@
 //! How do facts become ports, passwords and containers, and reports become facts?
 //!
-//! Knows nothing of SQL and the public API; the only importer of `bollard`.
+//! Knows nothing of SQL and the public API; the only importer of `bollard` and `kube`.
 
 pub mod allow_list;
 mod bring_up;
@@ -13,6 +13,16 @@ mod engine_answers;
 pub mod fleet;
 mod fold;
 mod follow;
+mod kube_answers;
+mod kube_events;
+mod kube_namespace;
+mod kube_objects;
+mod kube_pod;
+mod kube_reasons;
+pub mod kube_requests;
+pub mod kube_settings;
+mod kube_watch;
+pub mod kubernetes;
 mod left_reports;
 mod listen;
 pub mod machine_limits;
@@ -47,6 +57,7 @@ use nats::{ConnectError, LogError, MasterKeys, TopologyError, WorkError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::compute::Compute;
 use crate::containers::{Containers, Settings};
 use crate::fleet::Fleet;
 use crate::listen::{ListenError, Listeners};
@@ -82,6 +93,8 @@ pub struct Config {
     pub ports: RangeInclusive<u16>,
     /// A released port rests this long.
     pub port_quarantine_s: u64,
+    /// Environments are Pods of this cluster instead of containers of an engine.
+    pub kubernetes: Option<kube_settings::Settings>,
     /// Published ports are bound here; `0.0.0.0` means every address.
     pub bind_host: IpAddr,
     /// Meant when an environment names no image.
@@ -89,7 +102,8 @@ pub struct Config {
     /// The same for environments with JupyterLab.
     pub image_jupyter: String,
     /// Directory of the machine that is mounted into every container; `sentry.sock` is made in it.
-    pub sentry_socket_dir: PathBuf,
+    /// `None` where no environment is on this machine.
+    pub sentry_socket_dir: Option<PathBuf>,
     /// Sentries may connect over TCP too.
     pub sentry_listen: Option<SocketAddr>,
     /// Names this installation: a label of every container it makes.
@@ -113,6 +127,8 @@ pub enum RunError {
     Listen(#[from] ListenError),
     #[error("reacting to events ended")]
     Work(#[from] WorkError),
+    #[error("the cluster cannot be used")]
+    Cluster(#[from] kube_requests::ConnectError),
     #[error(transparent)]
     Pool(#[from] InvalidId),
     #[error("a part of the provisioner broke off; its last log lines say why")]
@@ -139,8 +155,19 @@ pub async fn run(config: Config, health: Health, shutdown: CancellationToken) ->
         Some(false) => return Err(RunError::Behind { head, folded: fleet.folded() }),
     }
     tracing::info!(event.seq = head, environments = fleet.count(), "the log is read up to its head");
-    let listeners = Listeners::open(&config.sentry_socket_dir, config.sentry_listen).await?;
-    let provisioner = Arc::new(compose(&config, &connection, fleet, metrics, health.clone()));
+    let listeners = Listeners::open(config.sentry_socket_dir.as_deref(), config.sentry_listen).await?;
+    let engine: Arc<dyn Compute> = match &config.kubernetes {
+        None => Arc::new(containers(&config)),
+        Some(settings) => {
+            let (engine, keeping) = kubernetes::connect(settings.clone(), &health).await?;
+            let shutdown = shutdown.clone();
+            parts.spawn(async move {
+                shutdown.run_until_cancelled(keeping.run()).await;
+            });
+            engine
+        }
+    };
+    let provisioner = Arc::new(compose(&config, &connection, engine, fleet, metrics, health.clone()));
     let routes = sentry_server::router(Arc::clone(&provisioner), shutdown.clone());
     let sweep_every = Duration::from_secs(config.sweep_interval_s.max(1));
     parts.spawn(listeners.serve(routes, shutdown.clone()));
@@ -176,27 +203,31 @@ fn fleet(config: &Config) -> Result<Fleet, InvalidId> {
     Ok(Fleet::new(name, Pool::new(config.ports.clone(), quarantine)))
 }
 
+fn containers(config: &Config) -> Containers {
+    Containers::new(Settings {
+        host: config.container_host.clone(),
+        instance: config.instance.clone(),
+        bind_host: config.bind_host,
+        sentry_socket_dir: config.sentry_socket_dir.clone().unwrap_or_default(),
+        machine_limits: MachineLimits::of_this_process(),
+    })
+}
+
 fn compose(
     config: &Config,
     connection: &nats::Connection,
+    engine: Arc<dyn Compute>,
     fleet: Arc<Fleet>,
     metrics: Metrics,
     health: Health,
 ) -> Provisioner {
     let log = connection.log();
     let keys = config.master_keys.clone();
-    let engine = Containers::new(Settings {
-        host: config.container_host.clone(),
-        instance: config.instance.clone(),
-        bind_host: config.bind_host,
-        sentry_socket_dir: config.sentry_socket_dir.clone(),
-        machine_limits: MachineLimits::of_this_process(),
-    });
     Provisioner {
         ports: Ports::new(log.clone(), Arc::clone(&fleet)),
         passwords: Passwords::new(log.clone(), connection.vault(keys.clone()), keys.clone()),
         recorder: Recorder::new(log.clone(), Arc::clone(&fleet), metrics.clone()),
-        engine: Arc::new(engine),
+        engine,
         image: config.image.clone(),
         image_jupyter: config.image_jupyter.clone(),
         turns: Turns::default(),

@@ -41,14 +41,25 @@ pub enum ListenError {
 
 /// Open listeners, not served yet.
 pub struct Listeners {
-    socket: UnixListener,
+    socket: Option<UnixListener>,
     tcp: Option<TcpListener>,
 }
 
 impl Listeners {
     /// A socket file that an earlier process left is replaced. Everybody may connect: the token tells
     /// who it is, and a container's root need not be the machine's.
-    pub async fn open(dir: &Path, tcp: Option<SocketAddr>) -> Result<Self, ListenError> {
+    pub async fn open(dir: Option<&Path>, tcp: Option<SocketAddr>) -> Result<Self, ListenError> {
+        let socket = dir.map(Self::socket).transpose()?;
+        let tcp = match tcp {
+            Some(address) => Some(
+                TcpListener::bind(address).await.map_err(|source| ListenError::Tcp { address, source })?,
+            ),
+            None => None,
+        };
+        Ok(Self { socket, tcp })
+    }
+
+    fn socket(dir: &Path) -> Result<UnixListener, ListenError> {
         let path = dir.join(SOCKET_NAME);
         std::fs::create_dir_all(dir)
             .map_err(|source| ListenError::Directory { path: dir.to_owned(), source })?;
@@ -59,13 +70,7 @@ impl Listeners {
         }
         let socket = UnixListener::bind(&path).map_err(failed)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).map_err(failed)?;
-        let tcp = match tcp {
-            Some(address) => Some(
-                TcpListener::bind(address).await.map_err(|source| ListenError::Tcp { address, source })?,
-            ),
-            None => None,
-        };
-        Ok(Self { socket, tcp })
+        Ok(socket)
     }
 
     /// Serves until `shutdown`, then lets requests under way end, within a bound.
@@ -85,8 +90,11 @@ impl Listeners {
             }
         };
         let over_socket = async {
-            loop {
-                connections.take(self.socket.accept().await.map(|(stream, _)| stream)).await;
+            match &self.socket {
+                Some(listener) => loop {
+                    connections.take(listener.accept().await.map(|(stream, _)| stream)).await;
+                },
+                None => std::future::pending().await,
             }
         };
         tokio::select! {

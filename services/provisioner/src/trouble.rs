@@ -59,6 +59,7 @@ impl From<ComputeError> for Trouble {
                      makes portreeve/env:dev), then start the environment"
                 ),
             ),
+            ComputeError::DatasetMissing(reason) => failed(Phase::Volume, "dataset_missing", reason),
             ComputeError::PortsTaken { ports, reason } => failed(
                 Phase::Port,
                 "ports_taken",

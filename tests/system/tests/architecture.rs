@@ -29,8 +29,13 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
 ];
 
 /// One outside system, one place. The bench measures against the bare libraries.
-const OUTSIDE: &[(&str, &[&str])] =
-    &[("async-nats", &["nats", "bench"]), ("sqlx", &["projections", "bench"]), ("bollard", &["provisioner"])];
+const OUTSIDE: &[(&str, &[&str])] = &[
+    ("async-nats", &["nats", "bench"]),
+    ("sqlx", &["projections", "bench"]),
+    ("bollard", &["provisioner"]),
+    ("kube", &["provisioner"]),
+    ("k8s-openapi", &["provisioner"]),
+];
 
 /// All that the ground may stand on: nothing that waits, tells the time by itself or rolls dice.
 const EVENTS_MAY_USE: &[&str] =

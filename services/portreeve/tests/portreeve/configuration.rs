@@ -26,7 +26,10 @@ fn refused(words: &[&str], variables: &[(&str, &str)], named: &str) {
 fn up_names_the_flag_that_is_wrong() {
     refused(&["up", "--listen", "8080"], &[], "--listen");
     refused(&["up", "--ports", "32767-30000"], &[], "--ports");
-    refused(&["up", "--compute", "kubernetes"], &[], "--compute");
+    refused(&["up", "--compute", "kubernetes"], &[], "--kubeconfig");
+    refused(&["up", "--compute", "kubernetes", "--kubeconfig", "/dev/null"], &[], "--kubeconfig");
+    refused(&["up", "--kube-exposure", "public"], &[], "--kube-exposure");
+    refused(&["up", "--sentry-url", "host"], &[], "--sentry-url");
     refused(&["up", "--container-host", "/run/docker.sock"], &[], "--container-host");
     refused(&["up", "--database-url", "localhost"], &[], "--database-url");
     refused(&["up", "--no-such-flag"], &[], "--no-such-flag");
@@ -52,6 +55,10 @@ fn a_service_alone_names_what_is_missing() {
     refused(&["projector"], &[nats, password], "--database-url");
     refused(&["api"], &[nats, password, database], "PORTREEVE_MASTER_KEY");
     refused(&["provisioner"], &[nats, password], "--instance");
+    let kubernetes = [nats, password, ("PORTREEVE_COMPUTE", "kubernetes")];
+    refused(&["provisioner", "--instance", "a"], &kubernetes, "--sentry-listen");
+    let listen = ["provisioner", "--instance", "a", "--sentry-listen", "0.0.0.0:8082"];
+    refused(&listen, &kubernetes, "--kubeconfig");
     refused(&["setup"], &[nats, database], "PORTREEVE_NATS_PASSWORD_SETUP");
     refused(&["sentry"], &[], "--env-id");
 }

@@ -1,0 +1,161 @@
+//! What surrounds the environments of a cluster? Their namespace, and what their network lets through.
+
+use std::net::IpAddr;
+
+use events::env::PortPurpose;
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::networking::v1::{
+    IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
+    NetworkPolicyPort, NetworkPolicySpec,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::kube_objects::{APP, LABEL_APP};
+use crate::kube_pod::inside;
+use crate::kube_settings::Settings;
+
+/// The one policy of the namespace.
+pub const POLICY: &str = "dev-env";
+/// Which of our own Pods this is, wherever the system itself runs.
+const LABEL_COMPONENT: &str = "app.kubernetes.io/component";
+const DNS_PORT: i32 = 53;
+/// Where clouds tell a machine its secrets.
+const LINK_LOCAL: [&str; 2] = ["169.254.0.0/16", "fe80::/10"];
+
+/// The apiserver itself refuses Pods there that may do more than ours.
+pub fn namespace(settings: &Settings) -> Namespace {
+    let labels =
+        [("app.kubernetes.io/managed-by", "portreeve"), ("pod-security.kubernetes.io/enforce", "baseline")];
+    Namespace {
+        metadata: ObjectMeta {
+            name: Some(settings.namespace.clone()),
+            labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+            ..Default::default()
+        },
+        ..Default::default()
+    }
+}
+
+/// People come in from outside the cluster and from our gateway; environments go out to the world, to
+/// names and to our provisioner. They reach neither each other nor any other Pod, where the addresses
+/// of Pods are known (`pod_cidrs`) or the network tells Pods from addresses by itself.
+pub fn network_policy(settings: &Settings, apiserver: Option<IpAddr>) -> NetworkPolicy {
+    let doors = [PortPurpose::Ssh, PortPurpose::Jupyter].map(|purpose| port("TCP", inside(purpose)));
+    let link_local = LINK_LOCAL.iter().filter_map(|range| range.parse().ok());
+    let closed: Vec<IpNet> =
+        settings.pod_cidrs.iter().copied().chain(link_local).chain(apiserver.map(IpNet::from)).collect();
+    let mut control = vec![pods_of("provisioner")];
+    control.extend(host_of(&settings.sentry_url).map(|ip| only(&IpNet::from(ip))));
+    NetworkPolicy {
+        metadata: ObjectMeta {
+            name: Some(POLICY.to_owned()),
+            namespace: Some(settings.namespace.clone()),
+            ..Default::default()
+        },
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(labelled(LABEL_APP, APP)),
+            policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
+            ingress: Some(vec![
+                NetworkPolicyIngressRule {
+                    from: Some(world(&settings.pod_cidrs)),
+                    ports: Some(doors.to_vec()),
+                },
+                NetworkPolicyIngressRule {
+                    from: Some(vec![pods_of("gateway")]),
+                    ports: Some(doors.to_vec()),
+                },
+            ]),
+            egress: Some(vec![
+                NetworkPolicyEgressRule {
+                    to: None,
+                    ports: Some(vec![port("UDP", DNS_PORT), port("TCP", DNS_PORT)]),
+                },
+                NetworkPolicyEgressRule { to: Some(control), ports: None },
+                NetworkPolicyEgressRule { to: Some(world(&closed)), ports: None },
+            ]),
+        }),
+    }
+}
+
+/// Every address but these.
+fn world(closed: &[IpNet]) -> Vec<NetworkPolicyPeer> {
+    let all = |everything: &str, is_ours: fn(&&IpNet) -> bool| {
+        let except: Vec<String> = closed.iter().filter(is_ours).map(|net| net.trunc().to_string()).collect();
+        NetworkPolicyPeer {
+            ip_block: Some(IPBlock {
+                cidr: everything.to_owned(),
+                except: (!except.is_empty()).then_some(except),
+            }),
+            ..Default::default()
+        }
+    };
+    vec![all("0.0.0.0/0", |net| matches!(net, IpNet::V4(_))), all("::/0", |net| matches!(net, IpNet::V6(_)))]
+}
+
+fn only(net: &IpNet) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        ip_block: Some(IPBlock { cidr: net.to_string(), except: None }),
+        ..Default::default()
+    }
+}
+
+/// Our own Pods of one kind, in whatever namespace the system runs.
+fn pods_of(component: &str) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        namespace_selector: Some(LabelSelector::default()),
+        pod_selector: Some(labelled(LABEL_COMPONENT, component)),
+        ..Default::default()
+    }
+}
+
+fn labelled(key: &str, value: &str) -> LabelSelector {
+    LabelSelector { match_labels: Some([(key.to_owned(), value.to_owned())].into()), ..Default::default() }
+}
+
+fn port(protocol: &str, number: i32) -> NetworkPolicyPort {
+    NetworkPolicyPort {
+        protocol: Some(protocol.to_owned()),
+        port: Some(IntOrString::Int(number)),
+        ..Default::default()
+    }
+}
+
+/// The host of `http://host:port`, when it is an address.
+fn host_of(url: &str) -> Option<IpAddr> {
+    let rest = url.strip_prefix("http://")?;
+    let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
+    host.trim_matches(['[', ']']).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::kube_pod::testing::settings;
+    use serde_json::json;
+
+    #[test]
+    fn environments_reach_the_world_and_our_provisioner_but_no_pod_and_no_apiserver() {
+        let apiserver = Some("198.51.100.7".parse().unwrap());
+        let policy = serde_json::to_value(network_policy(&settings(), apiserver)).unwrap();
+        let spec = &policy["spec"];
+        assert_eq!(spec["podSelector"]["matchLabels"], json!({"app": "dev-env"}));
+        let from = &spec["ingress"][0]["from"];
+        assert_eq!(from[0]["ipBlock"], json!({"cidr": "0.0.0.0/0", "except": ["10.244.0.0/16"]}));
+        assert_eq!(from[1]["ipBlock"], json!({"cidr": "::/0"}));
+        let to = &spec["egress"][2]["to"];
+        let closed = json!(["10.244.0.0/16", "169.254.0.0/16", "198.51.100.7/32"]);
+        assert_eq!(to[0]["ipBlock"]["except"], closed);
+        assert_eq!(to[1]["ipBlock"]["except"], json!(["fe80::/10"]));
+        assert_eq!(spec["egress"][1]["to"][1]["ipBlock"], json!({"cidr": "10.0.0.1/32"}));
+    }
+
+    #[test]
+    fn the_host_of_a_url_may_be_a_name() {
+        assert_eq!(host_of("http://[2001:db8::1]:80"), Some("2001:db8::1".parse().unwrap()));
+        assert_eq!(host_of("http://10.0.0.1:8082"), Some("10.0.0.1".parse().unwrap()));
+        assert_eq!(host_of("http://provisioner.portreeve.svc:8082"), None);
+    }
+}
