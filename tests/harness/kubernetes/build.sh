@@ -28,9 +28,10 @@ image() { # FOLDER with pause and coredns: an archive as Docker writes them, of 
   rm -rf "$work"
 }
 
-inputs() { # one line a file that decides what is built
+inputs() { # what decides what is built, one line each
+  echo "$kubernetes_version $helm_version $parts_image"
   cd "$here"
-  git ls-files -co --exclude-standard -- '*.go' '*go.mod' '*go.sum' pause/pause.c build.sh settings.sh | sort | xargs sha256sum
+  git ls-files -co --exclude-standard -- '*.go' '*go.mod' '*go.sum' pause/pause.c build.sh | sort | xargs sha256sum
 }
 
 # 1.27 brings a JSON decoder on by default with which /openapi/v2 fails, and with it `kubectl apply`.
@@ -68,9 +69,11 @@ cc -static -Os -o "$part/pause" "$here/pause/pause.c"
 image "$part"
 rm "$part/coredns"
 inputs >"$part/inputs"
-rm -rf "$bin"
+# A cluster may be running from there.
+if [[ -d $bin ]]; then mv "$bin" "$tools/kubernetes/old.$$"; fi
 mv "$part" "$bin"
 trap - EXIT
+rm -rf "$tools/kubernetes/old.$$"
 find "$tools/kubernetes" -mindepth 1 -maxdepth 1 -type d ! -path "$bin" -printf '%T@ %p\n' |
   sort -rn | tail -n +$((old_max + 1)) | cut -d' ' -f2- | xargs -r rm -rf --
 echo "installed: Kubernetes $kubernetes_version and helm $helm_version in $bin ($((SECONDS - began)) s)"
