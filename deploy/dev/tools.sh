@@ -37,6 +37,7 @@ main_needs=$(cat <<'END'
 /usr/sbin/sshd                      openssh-server           # intranet servers for tests; never started here
 /usr/bin/sshpass                    sshpass                  # ... with a password
 /usr/bin/rsync                      rsync                    # ... and copy with rsync
+/usr/bin/busybox                    busybox-static           # ... in containers that are no environment
 /usr/bin/curl                       curl                     # health checks, examples in the README
 /usr/bin/jq                         jq                       # reads JSON in scripts
 /usr/bin/cc                         build-essential          # the linker for Rust, C parts of crates

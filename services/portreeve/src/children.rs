@@ -43,8 +43,6 @@ pub struct Spec {
     /// Whether the child sees our own environment too.
     pub inherits_env: bool,
     pub log: PathBuf,
-    /// Holds the process id while the child runs.
-    pub pid_file: PathBuf,
     /// A socket that the program does not take over from its predecessor: removed before each start.
     pub stale_socket: Option<PathBuf>,
     /// Ends the child in an orderly way; also sent by the kernel when we are killed.
@@ -185,16 +183,11 @@ impl Keeper {
                 Err(error) => return Some(error),
             }
         };
-        let pid_file = &self.spec.pid_file;
-        if let Err(error) = std::fs::write(pid_file, pid.to_string()) {
-            tracing::warn!(child = self.spec.name, %error, "cannot write {}", pid_file.display());
-        }
         // Noticed without being reaped: until `pid` is cleared, nobody else can get this number.
         while let Err(Errno::EINTR) = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {}
         let mut state = self.shared.lock();
         state.pid = None;
         let status = child.wait();
-        let _absent = std::fs::remove_file(pid_file);
         if state.stopping {
             return None;
         }
@@ -290,11 +283,12 @@ mod tests {
     fn shell(dir: &Path, script: &str) -> Spec {
         Spec {
             name: "shell",
-            command: ["sh", "-c", script].map(OsString::from).to_vec(),
+            command: ["sh", "-c", script, "shell", &dir.join("pid").to_string_lossy()]
+                .map(OsString::from)
+                .to_vec(),
             env: vec![],
             inherits_env: false,
             log: dir.join("log"),
-            pid_file: dir.join("pid"),
             stale_socket: None,
             stop_signal: Signal::SIGTERM,
             stop_within: Duration::from_millis(300),
@@ -313,25 +307,24 @@ mod tests {
     }
 
     fn pid(dir: &Path) -> Option<i32> {
-        std::fs::read_to_string(dir.join("pid")).ok()?.parse().ok()
+        std::fs::read_to_string(dir.join("pid")).ok()?.trim().parse().ok()
     }
 
     #[tokio::test]
     async fn a_killed_child_comes_back_and_a_stopped_one_does_not() {
         let dir = tempfile::tempdir().unwrap();
-        let child = Child::keep(shell(dir.path(), "exec sleep 60")).unwrap();
+        let child = Child::keep(shell(dir.path(), "echo $$ >$1; exec sleep 60")).unwrap();
         let first = until("a first process", || pid(dir.path())).await;
         kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
         let second = until("another process", || pid(dir.path()).filter(|pid| *pid != first)).await;
         assert!(child.stop().await, "sleep ends at SIGTERM");
         assert!(!Path::new(&format!("/proc/{second}")).exists());
-        assert_eq!(pid(dir.path()), None);
     }
 
     #[tokio::test]
     async fn a_child_that_ignores_the_stop_is_killed() {
         let dir = tempfile::tempdir().unwrap();
-        let script = "trap '' TERM; echo up; while :; do sleep 0.05; done";
+        let script = "trap '' TERM; echo $$ >$1; echo up; while :; do sleep 0.05; done";
         let child = Child::keep(shell(dir.path(), script)).unwrap();
         let process = until("a process", || {
             pid(dir.path()).filter(|_| log_tail(&dir.path().join("log")).contains("up"))

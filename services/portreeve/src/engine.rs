@@ -14,7 +14,6 @@ use crate::{leftovers, tools};
 pub const NAME: &str = "podman";
 const CONTAINERS_CONF: &str = include_str!("../../../deploy/dev/containers.conf");
 const CONTAINERS_CONF_NAME: &str = "containers.conf";
-const PID_NAME: &str = "podman.pid";
 const SOCKET_NAME: &str = "podman.sock";
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -76,7 +75,6 @@ pub fn prepare(data: &DataDir) -> Result<(Spec, String), EngineError> {
         // HOME, XDG_RUNTIME_DIR and the like tell Podman where its images are.
         inherits_env: true,
         log: data.log_of(NAME),
-        pid_file: data.run().join(PID_NAME),
         stale_socket: Some(socket),
         stop_signal: Signal::SIGTERM,
         stop_within: STOPS_WITHIN,
@@ -86,8 +84,7 @@ pub fn prepare(data: &DataDir) -> Result<(Spec, String), EngineError> {
 
 /// Ends a service that a killed `up` left behind. Containers go on running.
 pub async fn end_leftover(data: &DataDir) {
-    let mark = data.run().join(SOCKET_NAME);
-    leftovers::end(NAME, &data.run().join(PID_NAME), &mark.to_string_lossy(), Signal::SIGTERM).await;
+    leftovers::end(NAME, &data.run().join(SOCKET_NAME), Signal::SIGTERM).await;
 }
 
 /// Waits until the engine answers.

@@ -59,7 +59,6 @@ pub fn prepare(data: &DataDir, kept: &Kept, port: u16) -> Result<Spec, NatsServe
         env,
         inherits_env: false,
         log: data.log_of(NAME),
-        pid_file: data.run().join("nats-server.pid"),
         stale_socket: None,
         stop_signal: Signal::SIGTERM,
         stop_within: STOPS_WITHIN,
@@ -69,9 +68,7 @@ pub fn prepare(data: &DataDir, kept: &Kept, port: u16) -> Result<Spec, NatsServe
 
 /// Ends a server that a killed `up` left behind.
 pub async fn end_leftover(data: &DataDir) {
-    let mark = data.join(CONFIGURATION);
-    let pid_file = data.run().join("nats-server.pid");
-    leftovers::end(NAME, &pid_file, &mark.to_string_lossy(), Signal::SIGTERM).await;
+    leftovers::end(NAME, &data.join(CONFIGURATION), Signal::SIGTERM).await;
 }
 
 /// The server reads the value of a variable as it reads its file: text wants quotes.

@@ -88,7 +88,6 @@ pub async fn prepare(data: &DataDir, kept: &Kept, port: u16) -> Result<Spec, Pos
         env: vec![],
         inherits_env: false,
         log: data.log_of(NAME),
-        pid_file: pid_file(data),
         stale_socket: None,
         // "Fast": sessions are ended, everything is written, the next start needs no recovery.
         stop_signal: Signal::SIGINT,
@@ -101,19 +100,12 @@ pub fn url(kept: &Kept, port: u16) -> String {
     format!("postgres://{USER}:{}@127.0.0.1:{port}/{DATABASE}", kept.postgres_password())
 }
 
-/// Ends a server that a killed `up` left behind, and takes away a lock file that names a process
-/// which is no server of ours: after a reboot the number may be anyone's, and the server would
-/// refuse to start.
+/// Ends a server that a killed `up` left behind, and takes its lock file away: after a reboot the
+/// process number in it may be anyone's, and the server would refuse to start.
 pub async fn end_leftover(data: &DataDir) {
     let cluster = data.join(CLUSTER);
-    let mark = cluster.to_string_lossy().into_owned();
-    leftovers::end(NAME, &pid_file(data), &mark, Signal::SIGINT).await;
-    let lock = cluster.join("postmaster.pid");
-    leftovers::end(NAME, &lock, &mark, Signal::SIGINT).await;
-}
-
-fn pid_file(data: &DataDir) -> PathBuf {
-    data.run().join("postgres.pid")
+    leftovers::end("postgres", &cluster, Signal::SIGINT).await;
+    let _absent = std::fs::remove_file(cluster.join("postmaster.pid"));
 }
 
 /// For root: the words before a command that make it run as somebody else. Empty for others.

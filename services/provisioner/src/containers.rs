@@ -34,8 +34,8 @@ use tokio::sync::{OnceCell, Semaphore};
 use crate::compute::{Compute, ComputeError, Ending, File, Listed, Seen, Spec};
 use crate::container_body;
 use crate::engine_answers::{
-    already_so, is_missing, is_name_conflict, is_unchanged, ports_taken, refused, unreachable,
-    without_states, words,
+    already_so, is_made_already, is_missing, is_name_conflict, is_unchanged, ports_taken, refused,
+    unreachable, without_states, words,
 };
 use crate::machine_limits::MachineLimits;
 
@@ -217,7 +217,12 @@ impl Compute for Containers {
                 let labels = container_body::labels(&self.settings.instance, tenant, env);
                 let volume =
                     VolumeCreateRequest { name: Some(name), labels: Some(labels), ..Default::default() };
-                client.create_volume(volume).await.map_err(|error| refused(Phase::Volume, None, error))?;
+                match client.create_volume(volume).await {
+                    Err(error) if !is_made_already(&error) => {
+                        return Err(refused(Phase::Volume, None, error));
+                    }
+                    Ok(_) | Err(_) => {}
+                }
             }
             Ok(())
         }

@@ -25,7 +25,13 @@ fn status(error: &Error) -> Option<(u16, &str)> {
 }
 
 pub fn is_missing(error: &Error) -> bool {
-    status(error).is_some_and(|(code, _)| code == 404)
+    // Podman says 500 when a container goes away while it is asked about
+    status(error).is_some_and(|(code, text)| code == 404 || code == 500 && text.contains("no such container"))
+}
+
+/// Two requests at once, one of them perhaps of a process that was killed.
+pub fn is_made_already(error: &Error) -> bool {
+    status(error).is_some_and(|(_, text)| text.contains("volume already exists"))
 }
 
 pub fn is_unchanged(error: &Error) -> bool {
@@ -165,6 +171,10 @@ mod tests {
         let podman = "the container name \"portreeve-x\" is already in use by 55";
         assert!(is_name_conflict(&said(500, podman)));
         assert!(is_name_conflict(&said(409, "Conflict. The container name \"/x\" is already in use by")));
+        assert!(is_missing(&said(500, "container 2e5 does not exist in database: no such container")));
+        assert!(!is_missing(&said(500, "disk full")));
+        let twice = "adding volume to state: name x-state is in use: volume already exists";
+        assert!(is_made_already(&said(500, twice)));
         let missing = refused(Phase::Create, Some("one"), said(404, "no such image: one: image not known"));
         assert!(matches!(missing, ComputeError::ImageMissing(image) if image == "one"));
         let other = refused(Phase::Create, Some("one"), said(500, "disk full"));

@@ -34,6 +34,7 @@ mod ports;
 mod reconcile;
 mod reports;
 mod sentry_server;
+mod standby;
 mod step;
 mod sweep;
 mod take_down;
@@ -79,6 +80,8 @@ const PORT_QUARANTINE_MAX_S: u64 = 365 * 24 * 60 * 60;
 const REACTIONS_MAX: usize = 64;
 /// The fold must reach the head of the log within this time at the start.
 const FOLD_MAX: Duration = Duration::from_secs(600);
+/// What [`Health`] says while another provisioner works.
+pub const STANDING_BY: &str = "standing by: another provisioner works on this engine";
 /// Part of [`Health`].
 const PART: &str = "provisioner";
 
@@ -123,6 +126,8 @@ pub enum RunError {
     Log(#[from] LogError),
     #[error("the fold did not reach sequence {head} within {FOLD_MAX:?}; it is at {folded}")]
     Behind { head: u64, folded: u64 },
+    #[error("cannot lock the folder of the sentries' socket")]
+    Lead(#[source] std::io::Error),
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error("reacting to events ended")]
@@ -155,6 +160,20 @@ pub async fn run(config: Config, health: Health, shutdown: CancellationToken) ->
         Some(false) => return Err(RunError::Behind { head, folded: fleet.folded() }),
     }
     tracing::info!(event.seq = head, environments = fleet.count(), "the log is read up to its head");
+    let _lead = match &config.sentry_socket_dir {
+        // a cluster keeps several clients apart
+        None => None,
+        Some(folder) => {
+            let standing_by = || {
+                tracing::info!("another provisioner works on this engine: standing by");
+                health.not_ready(PART, STANDING_BY);
+            };
+            match shutdown.run_until_cancelled(standby::lead(folder, standing_by)).await {
+                None => return Ok(()),
+                Some(lead) => Some(lead.map_err(RunError::Lead)?),
+            }
+        }
+    };
     let listeners = Listeners::open(config.sentry_socket_dir.as_deref(), config.sentry_listen).await?;
     let engine: Arc<dyn Compute> = match &config.kubernetes {
         None => Arc::new(containers(&config)),

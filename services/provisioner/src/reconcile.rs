@@ -1,9 +1,9 @@
 //! What is the next step for an environment? Looks at the log, moves the world one step toward it,
 //! and looks again until nothing is left to do. The worker, the sweep and the engine's events all end here.
 //!
-//! In this process one environment is reconciled by one task at a time. Another provisioner on the
-//! same log may do the same at the same time: every effect may be repeated, every fact is appended
-//! on the state it was decided on, so one of the two finds the work done.
+//! In this process one environment is reconciled by one task at a time. Another provisioner may do the
+//! same at the same time (on a cluster), or have a request under way still (one that was killed): every
+//! effect may be repeated, every fact is appended on the state it was decided on.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

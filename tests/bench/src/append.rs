@@ -16,7 +16,7 @@ use crate::stand::Stand;
 
 /// Appends of a round, by number in flight.
 const fn usual(in_flight: usize) -> usize {
-    if in_flight == 1 { 400 } else { 6_000 }
+    if in_flight == 1 { 2_000 } else { 6_000 }
 }
 
 /// Both sides take turns so often within a round: the disk's moods meet both.

@@ -275,22 +275,24 @@ async fn a_container_that_runs_already_gets_ready_without_a_new_policy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_provisioners_on_one_log_do_no_harm() {
+async fn of_two_provisioners_one_works_and_the_other_takes_over() {
     let mut stand = Stand::new(10).await;
-    stand.start().await;
+    stand.start_standby().await;
     let mut envs = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..3 {
         envs.push(stand.request(|_| {}).await);
     }
     let mut ports = std::collections::BTreeSet::new();
     for env in &envs {
         assert!(ports.insert(stand.running(env).await), "a port was given twice");
     }
-    // both see it, both want to repair it
+    stand.stop_first().await;
+    // what the first one did not see, and what it never heard of
     assert!(podman(&["kill", &container_name(&envs[0])]).unwrap().status.success());
+    envs.push(stand.request(|_| {}).await);
     eventually_true("it was lost", || async { stand.env(&envs[0]).await.losses.len() == 1 }).await;
-    stand.running(&envs[0]).await;
     for env in &envs {
+        stand.running(env).await;
         stand.ask(env, |state| delete::request_delete(state, RequestCause::Asked, Utc::now())).await;
     }
     for env in &envs {

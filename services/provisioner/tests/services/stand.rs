@@ -87,8 +87,31 @@ impl Stand {
         stand
     }
 
-    /// Starts a provisioner, beside those that run, and waits until it is ready.
+    /// Starts a provisioner and waits until it is ready.
     pub async fn start(&mut self) {
+        let health = self.spawn();
+        eventually("the provisioner is ready", SOON, || {
+            let failing = health.failing();
+            let socket = self.folder.path().join("sentry").join(provisioner::SOCKET_NAME).exists();
+            async move { if failing.is_empty() && socket { Ok(()) } else { Err(format!("{failing:?}")) } }
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Starts another one, and waits until it stands by.
+    pub async fn start_standby(&mut self) {
+        let health = self.spawn();
+        eventually("the provisioner stands by", SOON, || {
+            let failing = health.failing();
+            let stands_by = failing.values().any(|why| why == provisioner::STANDING_BY);
+            async move { if stands_by { Ok(()) } else { Err(format!("{failing:?}")) } }
+        })
+        .await
+        .unwrap();
+    }
+
+    fn spawn(&mut self) -> Health {
         let config = provisioner::Config {
             nats: config(&self.nats, "provisioner"),
             master_keys: self.keys.clone(),
@@ -99,7 +122,7 @@ impl Stand {
             bind_host: "127.0.0.1".parse().unwrap(),
             image: "portreeve/env:dev".into(),
             image_jupyter: "portreeve/env-jupyter:dev".into(),
-            sentry_socket_dir: Some(self.folder.path().to_owned()),
+            sentry_socket_dir: Some(self.folder.path().join("sentry")),
             sentry_listen: None,
             instance: self.instance.clone(),
             sweep_interval_s: self.sweep_interval_s,
@@ -109,13 +132,14 @@ impl Stand {
         let task =
             tokio::spawn(async move { provisioner::run(config, run_health, run_shutdown).await.unwrap() });
         self.running.push((shutdown, task));
-        eventually("the provisioner is ready", SOON, || {
-            let failing = health.failing();
-            let socket = self.folder.path().join(provisioner::SOCKET_NAME).exists();
-            async move { if failing.is_empty() && socket { Ok(()) } else { Err(format!("{failing:?}")) } }
-        })
-        .await
-        .unwrap();
+        health
+    }
+
+    /// Ends the one that was started first.
+    pub async fn stop_first(&mut self) {
+        let (shutdown, task) = self.running.remove(0);
+        shutdown.cancel();
+        tokio::time::timeout(SOON, task).await.expect("the provisioner does not end").unwrap();
     }
 
     /// Ends the provisioners as a signal would.
