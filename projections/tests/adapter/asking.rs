@@ -42,12 +42,16 @@ async fn the_audit_log_is_filtered() {
     let (_postgres, projections) = fresh().await;
     let log = Story::long(800);
     feed_all(&projections, &log, 500).await;
+    let ready = log
+        .iter()
+        .find(|event| event.event.event_type() == "PodReady" && event.meta.time >= instant(100))
+        .unwrap();
     let filter = audit_log::Filter {
-        tenant: Some(tenant(0)),
+        tenant: Some(ready.subject.tenant.clone()),
         kind: Some(Kind::Env),
         event_type: Some("PodReady".into()),
         actor: Some("user:alice".into()),
-        aggregate_id: Some(env(2).to_string()),
+        aggregate_id: Some(ready.subject.id.clone()),
         from: Some(instant(100)),
         to: Some(instant(700)),
         correlation_id: None,
@@ -56,7 +60,7 @@ async fn the_audit_log_is_filtered() {
     let expected: Vec<u64> = log
         .iter()
         .rev()
-        .filter(|event| event.subject.id == env(2).as_str() && event.event.event_type() == "PodReady")
+        .filter(|event| event.subject == ready.subject && event.event.event_type() == "PodReady")
         .filter(|event| event.meta.time >= instant(100) && event.meta.time < instant(700))
         .map(|event| event.seq)
         .collect();

@@ -7,7 +7,6 @@ mod feeding;
 mod fencing;
 mod parking;
 mod rebuilding;
-mod speed;
 mod story;
 mod waiting;
 
