@@ -188,6 +188,10 @@ impl Requests {
         known
     }
 
+    async fn has_policy(&self) -> bool {
+        self.ask("get_policy", self.api::<NetworkPolicy>().get(POLICY)).await.is_ok()
+    }
+
     /// The namespace and what surrounds the environments in it. May be repeated.
     pub async fn prepare(&self, settings: &Settings) -> Result<(), ComputeError> {
         let all = Api::<Namespace>::all(self.client.clone());
@@ -200,6 +204,8 @@ impl Requests {
         let policy: NetworkPolicy = network_policy(settings, &self.apiservers().await);
         match self.apply("apply_policy", &policy).await {
             Ok(_) => Ok(()),
+            // somebody else puts up the walls here, and we cannot move them
+            Err(error) if error.is_forbidden() && self.has_policy().await => Ok(()),
             Err(error) if error.is_forbidden() => {
                 tracing::warn!(
                     policy = POLICY,
