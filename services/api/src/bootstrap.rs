@@ -38,7 +38,6 @@ pub async fn bootstrap(
 ) -> Result<Option<SecretString>, BootstrapError> {
     let log = connection.log();
     let tenant = TenantId::parse(DEFAULT_TENANT)?;
-    let command = |what: &str| Uuid::new_v5(&NAMESPACE, format!("bootstrap\n{what}").as_bytes());
     let cause = Cause::new(command("tenant"), "service:api");
     let rule = |state: &Tenant| match state.name {
         Some(_) => Ok(None::<TenantEvent>),
@@ -49,7 +48,7 @@ pub async fn bootstrap(
         .map_err(BootstrapError::Tenant)?;
 
     let cause = Cause::new(command("token"), "service:api");
-    let id = TokenId::from_seed(&cause.command);
+    let id = administrator_token_id();
     let text = token_text(keys, &id);
     let issued = TokenIssued {
         tenant,
@@ -66,6 +65,19 @@ pub async fn bootstrap(
         .map_err(BootstrapError::Token)?;
     let ours = decided.state.issued.is_some_and(|there| there.digest == issued.digest);
     Ok((ours && !decided.state.revoked).then(|| SecretString::from(text)))
+}
+
+/// The text of the token that [`bootstrap`] makes under these keys, whether or not it did so yet.
+pub fn administrator_token(keys: &MasterKeys) -> SecretString {
+    SecretString::from(token_text(keys, &administrator_token_id()))
+}
+
+fn administrator_token_id() -> TokenId {
+    TokenId::from_seed(&command("token"))
+}
+
+fn command(what: &str) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, format!("bootstrap\n{what}").as_bytes())
 }
 
 /// Derived, not drawn: the same keys give the same text.

@@ -43,7 +43,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::{App, Parts, Shown};
-pub use crate::bootstrap::{BootstrapError, DEFAULT_TENANT, bootstrap};
+pub use crate::bootstrap::{BootstrapError, DEFAULT_TENANT, administrator_token, bootstrap};
 
 /// Requests under way at shutdown may take this long to end.
 const DRAIN_WAIT: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use events::Milli;
 use ipnet::IpNet;
-use provisioner::kube_settings::{Access, AccessError, Exposure, Settings};
+use provisioner::kube_settings::{Access, Exposure, Settings};
 
 use crate::serving::chain;
 use crate::settings::{self, BadSetting};
@@ -88,13 +88,11 @@ pub struct KubeArgs {
 impl KubeArgs {
     /// `listen`: where sentries are heard, for a URL that nobody named and this machine can serve.
     pub fn check(self, instance: &str, listen: Option<SocketAddr>) -> Result<Settings, BadSetting> {
-        let access = Access::find(self.kubeconfig.as_deref()).map_err(|error| match error {
-            AccessError::Nowhere => BadSetting::new("--kubeconfig (PORTREEVE_KUBECONFIG)", error),
-            error => BadSetting::new("--kubeconfig (PORTREEVE_KUBECONFIG)", chain(&error)),
-        })?;
+        let access = Access::find(self.kubeconfig.as_deref());
+        let access = access.map_err(|error| BadSetting::new(KUBECONFIG, chain(&error)))?;
         let Some(server) = access.server() else {
             let why = "its current context names no cluster";
-            return Err(BadSetting::new("--kubeconfig (PORTREEVE_KUBECONFIG)", why));
+            return Err(BadSetting::new(KUBECONFIG, why));
         };
         let sentry_url = match (self.sentry_url, listen) {
             (Some(url), _) => url,
@@ -121,6 +119,7 @@ impl KubeArgs {
     }
 }
 
+const KUBECONFIG: &str = "--kubeconfig (PORTREEVE_KUBECONFIG)";
 const SENTRY_URL: &str = "--sentry-url (PORTREEVE_SENTRY_URL)";
 /// An address that nobody has: the way to it is the way to everywhere.
 const ELSEWHERE: &str = "192.0.2.1:9";

@@ -1,5 +1,6 @@
 //! What does the one binary do? `up`, each service alone, and the commands for people.
 
+mod admin_token;
 mod children;
 mod client;
 mod data_dir;
@@ -44,6 +45,8 @@ enum Command {
     User(client::people::UserArgs),
     Token(client::people::TokenArgs),
     Setup(setup::SetupArgs),
+    /// Print the first administrator's token, which derives from PORTREEVE_MASTER_KEY
+    AdminToken,
     Api(standalone::ApiArgs),
     Provisioner(standalone::ProvisionerArgs),
     Projector(standalone::ProjectorArgs),
@@ -94,6 +97,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             args.log.init(LOG_ALONE);
             Ok(args.check()?.run().await?)
         }
+        Command::AdminToken => Ok(admin_token::print()?),
         Command::Api(args) => {
             args.common.log.init(LOG_ALONE);
             Ok(args.check()?.run(kit::shutdown::on_signal()?).await?)

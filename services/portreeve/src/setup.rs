@@ -4,8 +4,8 @@ use projections::Projections;
 use secrecy::ExposeSecret;
 
 use crate::settings::{self, BadSetting, LogArgs};
-use crate::standalone::DatabaseArgs;
-use crate::up_settings::{master_keys, replicas};
+use crate::standalone::{DatabaseArgs, needed_master_keys};
+use crate::up_settings::replicas;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -34,6 +34,9 @@ pub struct SetupArgs {
     /// Copies of each stream
     #[arg(long, env = "PORTREEVE_NATS_REPLICAS", default_value_t = 1, value_parser = replicas)]
     nats_replicas: usize,
+    /// Do not print the token: where output is kept; `portreeve admin-token` prints it on demand
+    #[arg(long)]
+    no_token: bool,
     #[command(flatten)]
     database: DatabaseArgs,
     #[command(flatten)]
@@ -47,6 +50,7 @@ pub struct Setup {
     replicas: usize,
     database_url: String,
     master_keys: nats::MasterKeys,
+    no_token: bool,
 }
 
 impl SetupArgs {
@@ -65,15 +69,14 @@ impl SetupArgs {
             api: config("api")?,
             replicas: self.nats_replicas,
             database_url: self.database.url(),
-            master_keys: master_keys()?.ok_or_else(|| {
-                BadSetting::new("PORTREEVE_MASTER_KEY", "is not set, nor is PORTREEVE_MASTER_KEY_FILE")
-            })?,
+            master_keys: needed_master_keys()?,
+            no_token: self.no_token,
         })
     }
 }
 
 impl Setup {
-    /// Prints the administrator's token on standard output, unless it was revoked.
+    /// Prints the administrator's token on standard output, unless it was revoked or nobody wants it.
     pub async fn run(self) -> Result<(), SetupError> {
         let log = connect(&self.setup, "setup").await?;
         log.setup(self.replicas).await?;
@@ -82,6 +85,7 @@ impl Setup {
         eprintln!("tables are there");
         let api = connect(&self.api, "api").await?;
         match api::bootstrap(&api, &self.master_keys).await? {
+            Some(_) if self.no_token => eprintln!("the first administrator is there"),
             Some(token) => println!("{}", token.expose_secret()),
             None => eprintln!("the first administrator's token was revoked, or made with another master key"),
         }

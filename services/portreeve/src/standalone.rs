@@ -49,7 +49,7 @@ impl CommonArgs {
     }
 }
 
-fn needed_master_keys() -> Result<MasterKeys, BadSetting> {
+pub fn needed_master_keys() -> Result<MasterKeys, BadSetting> {
     let absent = "is not set, nor is PORTREEVE_MASTER_KEY_FILE";
     master_keys()?.ok_or_else(|| BadSetting::new("PORTREEVE_MASTER_KEY", absent))
 }

@@ -93,7 +93,7 @@ fn missing_image(message: &str, times: i32) -> Option<Progress> {
     let said = message.to_ascii_lowercase();
     NO_SUCH_IMAGE.iter().any(|words| said.contains(words)).then(|| Progress {
         weight: Weight::Final,
-        ..troubled(Phase::Image, "image_missing", format!("the registry has no such image: {message}"))
+        ..troubled(Phase::Image, "image_missing", format!("there is no such image: {message}"))
     })
 }
 

@@ -1,6 +1,6 @@
 //! What surrounds the environments of a cluster? Their namespace, and what their network lets through.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use events::env::PortPurpose;
 use ipnet::IpNet;
@@ -41,13 +41,11 @@ pub fn namespace(settings: &Settings) -> Namespace {
 /// People come in from outside the cluster and from our gateway; environments go out to the world, to
 /// names and to our provisioner. They reach neither each other nor any other Pod, where the addresses
 /// of Pods are known (`pod_cidrs`) or the network tells Pods from addresses by itself.
-pub fn network_policy(settings: &Settings, apiserver: Option<IpAddr>) -> NetworkPolicy {
+pub fn network_policy(settings: &Settings, apiservers: &[IpAddr]) -> NetworkPolicy {
     let doors = [PortPurpose::Ssh, PortPurpose::Jupyter].map(|purpose| port("TCP", inside(purpose)));
     let link_local = LINK_LOCAL.iter().filter_map(|range| range.parse().ok());
-    let closed: Vec<IpNet> =
-        settings.pod_cidrs.iter().copied().chain(link_local).chain(apiserver.map(IpNet::from)).collect();
-    let mut control = vec![pods_of("provisioner")];
-    control.extend(host_of(&settings.sentry_url).map(|ip| only(&IpNet::from(ip))));
+    let apiservers = apiservers.iter().copied().map(IpNet::from);
+    let closed: Vec<IpNet> = settings.pod_cidrs.iter().copied().chain(link_local).chain(apiservers).collect();
     NetworkPolicy {
         metadata: ObjectMeta {
             name: Some(POLICY.to_owned()),
@@ -67,14 +65,19 @@ pub fn network_policy(settings: &Settings, apiserver: Option<IpAddr>) -> Network
                     ports: Some(doors.to_vec()),
                 },
             ]),
-            egress: Some(vec![
-                NetworkPolicyEgressRule {
-                    to: None,
-                    ports: Some(vec![port("UDP", DNS_PORT), port("TCP", DNS_PORT)]),
-                },
-                NetworkPolicyEgressRule { to: Some(control), ports: None },
-                NetworkPolicyEgressRule { to: Some(world(&closed)), ports: None },
-            ]),
+            egress: Some(
+                vec![
+                    NetworkPolicyEgressRule {
+                        to: None,
+                        ports: Some(vec![port("UDP", DNS_PORT), port("TCP", DNS_PORT)]),
+                    },
+                    NetworkPolicyEgressRule { to: Some(vec![pods_of("provisioner")]), ports: None },
+                    NetworkPolicyEgressRule { to: Some(world(&closed)), ports: None },
+                ]
+                .into_iter()
+                .chain(sentry_rule(&settings.sentry_url))
+                .collect(),
+            ),
         }),
     }
 }
@@ -94,11 +97,15 @@ fn world(closed: &[IpNet]) -> Vec<NetworkPolicyPeer> {
     vec![all("0.0.0.0/0", |net| matches!(net, IpNet::V4(_))), all("::/0", |net| matches!(net, IpNet::V6(_)))]
 }
 
-fn only(net: &IpNet) -> NetworkPolicyPeer {
-    NetworkPolicyPeer {
-        ip_block: Some(IPBlock { cidr: net.to_string(), except: None }),
+/// The way to our provisioner where it is no Pod.
+fn sentry_rule(url: &str) -> Option<NetworkPolicyEgressRule> {
+    let address = address_of(url)?;
+    let peer = NetworkPolicyPeer {
+        ip_block: Some(IPBlock { cidr: IpNet::from(address.ip()).to_string(), except: None }),
         ..Default::default()
-    }
+    };
+    let ports = vec![port("TCP", address.port().into())];
+    Some(NetworkPolicyEgressRule { to: Some(vec![peer]), ports: Some(ports) })
 }
 
 /// Our own Pods of one kind, in whatever namespace the system runs.
@@ -122,11 +129,9 @@ fn port(protocol: &str, number: i32) -> NetworkPolicyPort {
     }
 }
 
-/// The host of `http://host:port`, when it is an address.
-fn host_of(url: &str) -> Option<IpAddr> {
-    let rest = url.strip_prefix("http://")?;
-    let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
-    host.trim_matches(['[', ']']).parse().ok()
+/// `http://host:port`, when the host is an address.
+fn address_of(url: &str) -> Option<SocketAddr> {
+    url.strip_prefix("http://")?.parse().ok()
 }
 
 #[cfg(test)]
@@ -138,8 +143,8 @@ mod tests {
 
     #[test]
     fn environments_reach_the_world_and_our_provisioner_but_no_pod_and_no_apiserver() {
-        let apiserver = Some("198.51.100.7".parse().unwrap());
-        let policy = serde_json::to_value(network_policy(&settings(), apiserver)).unwrap();
+        let apiservers = ["198.51.100.7".parse().unwrap()];
+        let policy = serde_json::to_value(network_policy(&settings(), &apiservers)).unwrap();
         let spec = &policy["spec"];
         assert_eq!(spec["podSelector"]["matchLabels"], json!({"app": "dev-env"}));
         let from = &spec["ingress"][0]["from"];
@@ -149,13 +154,14 @@ mod tests {
         let closed = json!(["10.244.0.0/16", "169.254.0.0/16", "198.51.100.7/32"]);
         assert_eq!(to[0]["ipBlock"]["except"], closed);
         assert_eq!(to[1]["ipBlock"]["except"], json!(["fe80::/10"]));
-        assert_eq!(spec["egress"][1]["to"][1]["ipBlock"], json!({"cidr": "10.0.0.1/32"}));
+        let control = &spec["egress"][3];
+        assert_eq!(control["to"][0]["ipBlock"], json!({"cidr": "10.0.0.1/32"}));
+        assert_eq!(control["ports"], json!([{"port": 8082, "protocol": "TCP"}]));
     }
 
     #[test]
     fn the_host_of_a_url_may_be_a_name() {
-        assert_eq!(host_of("http://[2001:db8::1]:80"), Some("2001:db8::1".parse().unwrap()));
-        assert_eq!(host_of("http://10.0.0.1:8082"), Some("10.0.0.1".parse().unwrap()));
-        assert_eq!(host_of("http://provisioner.portreeve.svc:8082"), None);
+        assert_eq!(address_of("http://[2001:db8::1]:80"), Some("[2001:db8::1]:80".parse().unwrap()));
+        assert!(sentry_rule("http://provisioner.portreeve.svc:8082").is_none());
     }
 }

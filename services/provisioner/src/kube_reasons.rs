@@ -103,7 +103,8 @@ pub fn steps(pod: &Pod) -> Vec<Progress> {
 pub fn farewell(pod: &Pod) -> String {
     let status = pod.status.as_ref();
     let said = |text: Option<&String>| text.filter(|text| !text.is_empty()).cloned();
-    if has_failed(pod) {
+    let deleted = pod.metadata.deletion_timestamp.is_some();
+    if has_failed(pod) && !deleted {
         let reason = status.and_then(|status| said(status.reason.as_ref()));
         let message = status.and_then(|status| said(status.message.as_ref()));
         let ended =
@@ -188,7 +189,13 @@ fn again(status: &ContainerStatus, ended: &ContainerStateTerminated) -> Progress
 fn ending(ended: &ContainerStateTerminated) -> String {
     let code = ended.exit_code;
     match ended.reason.as_deref() {
-        Some("OOMKilled") => format!("its container ran out of memory (exit code {code})"),
+        Some("OOMKilled") if code == SIGNAL_BASE + SIGKILL => {
+            format!("its container ran out of memory (exit code {code})")
+        }
+        // only something inside was ended for it, some time before
+        Some("OOMKilled") => {
+            format!("its container ended with exit code {code}, after it had run out of memory")
+        }
         Some("ContainerStatusUnknown") => "its container was lost with its node".to_owned(),
         Some("StartError" | "ContainerCannotRun") => {
             format!("its container could not be started: {}", ended.message.as_deref().unwrap_or_default())
@@ -367,6 +374,10 @@ mod tests {
             farewell(&pod(with(container(0, true, running(), json!({})), conditions)))
         };
         assert_eq!(disrupted("EvictionByEvictionAPI"), "it was evicted from its node on request: m");
+        let mut deleted = pod(json!({"phase": "Succeeded"}));
+        deleted.metadata.deletion_timestamp =
+            Some(serde_json::from_value(json!("2026-01-02T03:04:05Z")).unwrap());
+        assert_eq!(farewell(&deleted), "its Pod was deleted");
         assert!(disrupted("PreemptionByScheduler").contains("more important"));
         assert!(disrupted("DeletionByTaintManager").starts_with("its node node1 does not answer"));
         assert_eq!(farewell(&pod(container(0, true, running(), json!({})))), "its Pod was deleted");

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use events::env::Phase;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kit::health::Health;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -170,6 +171,27 @@ impl Requests {
         answer.map(|version| version.git_version).map_err(|error| refused(Phase::Run, error))
     }
 
+    /// Where the apiserver answers, as far as we may know: the address we use, and those that the
+    /// cluster's own Service leads to.
+    async fn apiservers(&self) -> Vec<IpAddr> {
+        let slices = Api::<EndpointSlice>::namespaced(self.client.clone(), "default");
+        let mut known: Vec<IpAddr> = self.apiserver.into_iter().collect();
+        match self.ask("get_apiservers", slices.get("kubernetes")).await {
+            Ok(slice) => {
+                let addresses = slice.endpoints.into_iter().flat_map(|endpoint| endpoint.addresses);
+                known.extend(addresses.filter_map(|address| address.parse::<IpAddr>().ok()));
+            }
+            Err(error) => tracing::debug!(%error, "the apiserver's addresses are not ours to know"),
+        }
+        known.sort();
+        known.dedup();
+        known
+    }
+
+    async fn has_policy(&self) -> bool {
+        self.ask("get_policy", self.api::<NetworkPolicy>().get(POLICY)).await.is_ok()
+    }
+
     /// The namespace and what surrounds the environments in it. May be repeated.
     pub async fn prepare(&self, settings: &Settings) -> Result<(), ComputeError> {
         let all = Api::<Namespace>::all(self.client.clone());
@@ -179,9 +201,11 @@ impl Requests {
             Err(error) if error.is_forbidden() => {}
             Err(error) => return Err(refused(Phase::Create, error)),
         }
-        let policy: NetworkPolicy = network_policy(settings, self.apiserver);
+        let policy: NetworkPolicy = network_policy(settings, &self.apiservers().await);
         match self.apply("apply_policy", &policy).await {
             Ok(_) => Ok(()),
+            // somebody else puts up the walls here, and we cannot move them
+            Err(error) if error.is_forbidden() && self.has_policy().await => Ok(()),
             Err(error) if error.is_forbidden() => {
                 tracing::warn!(
                     policy = POLICY,

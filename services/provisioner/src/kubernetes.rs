@@ -4,8 +4,9 @@
 //! The StatefulSet is created, not applied: its name is the guard against another provisioner at work
 //! on the same environment, and an apply would take back the number of Pods that a start has set.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use events::Resources;
@@ -18,15 +19,14 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use kit::health::Health;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, Preconditions};
+use kube::api::{DeleteParams, Preconditions};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::compute::{Compute, ComputeError, Ending, File, Listed, Notice, Seen, Spec};
 use crate::kube_answers::refused;
-use crate::kube_objects::{
-    self, ANNOTATION_SPEC, LABEL_DATASET, LABEL_TENANT, claim_names, env_of, pod_name, tenant_of,
-};
+use crate::kube_datasets;
+use crate::kube_objects::{self, ANNOTATION_SPEC, claim_names, env_of, pod_name, tenant_of};
 use crate::kube_reasons::{is_up, pods_wanted, seen, trouble};
 use crate::kube_requests::{ConnectError, Requests};
 use crate::kube_settings::Settings;
@@ -47,6 +47,8 @@ pub struct Kubernetes {
     settings: Settings,
     requests: Requests,
     watched: Arc<Watched>,
+    /// What was applied for which StatefulSet, so that a start that is looked at again asks for nothing.
+    owned: Mutex<HashMap<EnvId, (String, u64)>>,
 }
 
 /// What runs beside an engine: the namespace is made ready, then watched.
@@ -69,7 +71,7 @@ pub async fn connect(
         );
     }
     let (watched, watching) = kube_watch::open(requests.client(), &settings);
-    let engine = Arc::new(Kubernetes { settings, requests, watched });
+    let engine = Arc::new(Kubernetes { settings, requests, watched, owned: Mutex::default() });
     Ok((Arc::clone(&engine), Keeping { engine, watching }))
 }
 
@@ -112,33 +114,8 @@ impl Kubernetes {
         future::try_join_all(make).await.map(drop)
     }
 
-    /// The claims of the datasets asked for, by name.
-    async fn datasets(&self, spec: &Spec) -> Result<Vec<(String, String)>, ComputeError> {
-        let api = self.requests.api::<PersistentVolumeClaim>();
-        let mut found = Vec::new();
-        for name in &spec.datasets {
-            let labels = format!("{LABEL_DATASET}={name}");
-            let listed =
-                self.requests.ask("list_datasets", api.list(&ListParams::default().labels(&labels))).await;
-            let listed = listed.map_err(|error| refused(Phase::Volume, error))?;
-            let theirs = |claim: &&PersistentVolumeClaim| {
-                let owner = claim.labels().get(LABEL_TENANT);
-                owner.is_none_or(|owner| *owner == kube_objects::tenant_label(&spec.tenant))
-            };
-            let claim = listed.items.iter().find(theirs).map(ResourceExt::name_any);
-            let missing = || {
-                let namespace = &self.settings.namespace;
-                ComputeError::DatasetMissing(format!(
-                    "there is no dataset {name:?}: no claim in the namespace {namespace} has the label {labels}"
-                ))
-            };
-            found.push((name.clone(), claim.ok_or_else(missing)?));
-        }
-        Ok(found)
-    }
-
     async fn ensure(&self, spec: &Spec) -> Result<String, ComputeError> {
-        let datasets = self.datasets(spec).await?;
+        let datasets = kube_datasets::claims(&self.requests, spec).await?;
         let set = kube_objects::stateful_set(spec, &datasets, &self.settings);
         let wanted = set.annotations().get(ANNOTATION_SPEC);
         for _ in 0..ENSURE_TRIES_MAX {
@@ -177,13 +154,21 @@ impl Kubernetes {
     async fn ensure_owned(&self, spec: &Spec, uid: &str) -> Result<(), ComputeError> {
         let secret = kube_objects::secret(spec, uid, &self.settings);
         let service = kube_objects::service(spec, uid, &self.settings);
+        let known = (uid.to_owned(), digest_of(&service));
+        if self.owned.lock().unwrap_or_else(PoisonError::into_inner).get(&spec.env) == Some(&known) {
+            return Ok(());
+        }
         let (secret, service) = tokio::join!(
             self.requests.apply("apply_secret", &secret),
             self.requests.apply("apply_service", &service),
         );
         secret.map_err(|error| refused(Phase::Create, error))?;
         match service {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                let mut owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
+                owned.insert(spec.env.clone(), known);
+                Ok(())
+            }
             Err(error) => Err(match error.node_ports_taken() {
                 Some((places, reason)) => {
                     let published = kube_objects::published(spec);
@@ -215,7 +200,13 @@ impl Kubernetes {
         }
     }
 
+    /// The next start applies everything again, so a stop and a start repair what was changed by hand.
+    fn forget_owned(&self, env: &EnvId) {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner).remove(env);
+    }
+
     async fn stop(&self, env: &EnvId) -> Result<(), ComputeError> {
+        self.forget_owned(env);
         if let Some(generation) = self.scale(env, 0, Phase::Stop).await? {
             // its keeper has taken note and has no Pod, and neither do we know of one
             let gone = |watched: &Watched| {
@@ -249,6 +240,7 @@ impl Kubernetes {
     /// has made meanwhile.
     async fn remove(&self, env: &EnvId, only: Option<String>) -> Result<(), ComputeError> {
         let requests = &self.requests;
+        self.forget_owned(env);
         let mut how = DeleteParams::foreground();
         how.preconditions = only.map(|uid| Preconditions { uid: Some(uid), resource_version: None });
         let there = requests.delete::<StatefulSet>("delete_set", env.as_str(), how).await?;
@@ -318,6 +310,13 @@ impl Kubernetes {
         }
         Ok(listed.into_values().collect())
     }
+}
+
+/// Equal digests mean that it need not be applied again. The token is that of the StatefulSet.
+fn digest_of(service: &Service) -> u64 {
+    let mut hash = DefaultHasher::new();
+    serde_json::to_string(service).unwrap_or_default().hash(&mut hash);
+    hash.finish()
 }
 
 /// What a watch tells from now on. A reader who is too slow loses the oldest, and the sweep makes up for it.

@@ -14,6 +14,7 @@ pub mod fleet;
 mod fold;
 mod follow;
 mod kube_answers;
+mod kube_datasets;
 mod kube_events;
 mod kube_namespace;
 mod kube_objects;

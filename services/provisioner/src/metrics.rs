@@ -25,6 +25,7 @@ pub struct Metrics {
     environments: Family<Labels, Gauge>,
     ports: Family<Labels, Gauge>,
     reconcile_s: Family<Labels, Histogram>,
+    sweep_s: Histogram,
     repairs: Family<Labels, Counter>,
     reports: Family<Labels, Counter>,
     unreadable: Counter<u64, AtomicU64>,
@@ -37,6 +38,8 @@ impl Metrics {
             ports: Family::default(),
             // 10 ms to about 80 s
             reconcile_s: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.01, 2.0, 14))),
+            // 1 ms to about 16 s
+            sweep_s: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
             repairs: Family::default(),
             reports: Family::default(),
             unreadable: Counter::default(),
@@ -49,6 +52,11 @@ impl Metrics {
                 "portreeve_provisioner_reconcile_seconds",
                 "Duration of a reconciliation by its outcome",
                 m.reconcile_s,
+            );
+            registry.register(
+                "portreeve_provisioner_sweep_seconds",
+                "Duration of a comparison of what should be with what is, repairs included",
+                m.sweep_s,
             );
             registry.register(
                 "portreeve_provisioner_repairs",
@@ -72,6 +80,10 @@ impl Metrics {
             Outcome::Park { .. } => "park",
         };
         self.reconcile_s.get_or_create(&[("outcome", label)]).observe(duration.as_secs_f64());
+    }
+
+    pub fn swept(&self, duration: Duration) {
+        self.sweep_s.observe(duration.as_secs_f64());
     }
 
     pub fn repaired(&self, kind: &'static str) {

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
 use events::env::{Env, Status};
@@ -41,9 +41,13 @@ pub async fn sweep(provisioner: Arc<Provisioner>, every: Duration, shutdown: Can
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Err(trouble) = sweep_once(&provisioner).await {
-                let why = why(trouble);
-                tracing::warn!(why, "the sweep could not be finished; the next one goes on");
+            let began = Instant::now();
+            match sweep_once(&provisioner).await {
+                Ok(()) => provisioner.metrics.swept(began.elapsed()),
+                Err(trouble) => {
+                    let why = why(trouble);
+                    tracing::warn!(why, "the sweep could not be finished; the next one goes on");
+                }
             }
         }
     };

@@ -49,6 +49,24 @@ async fn ends_well(mut child: Child) {
     assert!(status.success(), "{status}: {}", child.log_tail());
 }
 
+/// What `setup` says on standard output.
+fn set_up(installation: &Installation, more: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portreeve"));
+    command.arg("setup").args(more);
+    told(installation, "setup", &mut command);
+    for user in ["setup", "api"] {
+        let name = format!("PORTREEVE_NATS_PASSWORD_{}", user.to_uppercase());
+        command.env(name, installation.nats_password(user).unwrap());
+    }
+    said(command)
+}
+
+fn said(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
 #[tokio::test]
 async fn services_beside_an_installation_share_its_work() {
     let engine = EngineDouble::start().await.unwrap();
@@ -56,17 +74,12 @@ async fn services_beside_an_installation_share_its_work() {
     let installation = Installation::new(setup).unwrap();
     let up = installation.up().await.unwrap();
 
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portreeve"));
-    command.arg("setup");
-    told(&installation, "setup", &mut command);
-    for user in ["setup", "api"] {
-        let name = format!("PORTREEVE_NATS_PASSWORD_{}", user.to_uppercase());
-        command.env(name, installation.nats_password(user).unwrap());
-    }
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let token = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let token = set_up(&installation, &[]);
     assert_eq!(token, installation.admin_token().unwrap(), "what is there is left as it is");
+    assert_eq!(set_up(&installation, &["--no-token"]), "");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portreeve"));
+    command.arg("admin-token").env("PORTREEVE_MASTER_KEY_FILE", installation.data_dir().join("master.key"));
+    assert_eq!(said(command), token, "the master key alone tells it");
 
     let logs = tempfile::tempdir().unwrap();
     let listen = format!("127.0.0.1:{}", free_ports::one().unwrap());
