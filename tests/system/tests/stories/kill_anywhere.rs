@@ -17,8 +17,8 @@ use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
 use crate::busy_people::{Asked, Person, Promise};
-use system::ledger::Ledger;
 use crate::left_behind::one_server;
+use system::ledger::Ledger;
 use system::world::{Engine, World};
 
 const POINTS: usize = 200;
