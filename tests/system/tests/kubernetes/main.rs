@@ -1,6 +1,7 @@
 //! What do people see when environments are Pods? Stories on a real cluster: `make test-kubernetes`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod chart;
 mod faults;
 mod main_job;
 mod outages;
