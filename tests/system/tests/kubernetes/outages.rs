@@ -77,6 +77,9 @@ async fn a_kubelet_that_stops_and_starts() {
     let story = async {
         let api = world.api()?;
         let one = with_file(&world).await?;
+        // Of a silent node's Pods the cluster takes back only what their kubelet had said: ready.
+        let pod = format!("pod/{}-0", one.env_id);
+        world.engine.kubectl(&["wait", "--for=condition=Ready", &pod, "--timeout=30s"]).await?;
         world.engine.cluster.stop(Component::Kubelet).await?;
         let meanwhile = async {
             let two = create(&api, &small("two")).await?;
