@@ -36,8 +36,8 @@ pub fn overdue(state: &Env, now: DateTime<Utc>) -> Decision<EnvEvent, EnvRefusal
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::{EnvProgressed, PodLost};
     use crate::env::testing::{asked, bound, running};
+    use crate::env::{EnvProgressed, PodLost};
     use crate::testing::{given, t};
 
     #[test]
