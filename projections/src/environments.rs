@@ -224,7 +224,10 @@ fn apply(
         },
         EnvEvent::PodCreated(_) => {}
         EnvEvent::PodReady(_) => row.settled(Status::Running),
-        EnvEvent::PodLost(lost) => row.pending(Status::Starting, lost.deadline),
+        EnvEvent::PodLost(lost) => {
+            row.pending(Status::Starting, lost.deadline);
+            row.progressed(&lost.as_progress());
+        }
         EnvEvent::EnvProgressed(progressed) => row.progressed(progressed),
         EnvEvent::EnvFailed(failed) => row.failed(failed),
         EnvEvent::EnvStopRequested(asked) => row.pending(Status::Stopping, asked.deadline),

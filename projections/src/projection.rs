@@ -36,7 +36,7 @@ macro_rules! projections {
 }
 
 projections! {
-    environments 1 ["environments"];
+    environments 2 ["environments"];
     port_mappings 1 ["port_mappings", "port_blocks"];
     ssh_keys 1 ["ssh_keys"];
     logins 1 ["logins"];

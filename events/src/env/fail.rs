@@ -36,8 +36,8 @@ pub fn overdue(state: &Env, now: DateTime<Utc>) -> Decision<EnvEvent, EnvRefusal
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::EnvProgressed;
     use crate::env::testing::{asked, bound, running};
+    use crate::env::{EnvProgressed, PodLost};
     use crate::testing::{given, t};
 
     #[test]
@@ -69,6 +69,10 @@ mod tests {
         past.push((3, said("yes", false).into()));
         let (phase, reason) = failed(past);
         assert!(phase == Phase::Create && !reason.contains("no!"), "it was overcome: {reason}");
+        let mut lost = running();
+        lost.push((3, PodLost { reason: "its node is silent".into(), deadline: t(200) }.into()));
+        let (phase, reason) = failed(lost);
+        assert!(phase == Phase::Run && reason.ends_with("; last: its node is silent"), "{reason}");
     }
 
     #[test]

@@ -101,6 +101,18 @@ pub struct PodLost {
     pub deadline: DateTime<Utc>,
 }
 
+impl PodLost {
+    /// What is in the way until something newer is said.
+    pub fn as_progress(&self) -> EnvProgressed {
+        EnvProgressed {
+            phase: Phase::Run,
+            code: "lost".to_owned(),
+            message: self.reason.clone(),
+            trouble: true,
+        }
+    }
+}
+
 /// Where in its life an environment is, or failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

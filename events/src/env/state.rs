@@ -71,7 +71,7 @@ pub struct Env {
     /// Set exactly in pending states.
     pub deadline: Option<DateTime<Utc>>,
     pub failure: Option<Failure>,
-    /// What was said since it began to come up, oldest first; empty otherwise.
+    /// What was said since it began to come up, a loss before it included, oldest first; empty otherwise.
     pub progress: Vec<EnvProgressed>,
     /// When it last got ready.
     pub ready_at: Option<DateTime<Utc>>,
@@ -171,6 +171,7 @@ impl Aggregate for Env {
             }
             EnvEvent::PodLost(lost) => {
                 self.pending(Status::Starting, lost.deadline);
+                self.progress.push(lost.as_progress());
                 self.losses.push(at);
                 if self.losses.len() > LOSSES_KEPT {
                     self.losses.remove(0);

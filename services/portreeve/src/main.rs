@@ -53,9 +53,10 @@ enum Command {
     Sentry(sentry::config::Config),
 }
 
-/// Lines of a service that runs alone; `up` writes its own to a person's terminal.
-const LOG_ALONE: &str = "info";
-const LOG_UP: &str = "warn";
+/// Lines of a service that runs alone; `up` writes its own to a person's terminal. What the client of
+/// a cluster says of every broken request is said once by those who made it.
+const LOG_ALONE: &str = "info,kube_client=off";
+const LOG_UP: &str = "warn,kube_client=off";
 
 fn main() -> ExitCode {
     let line = match Line::try_parse() {

@@ -41,6 +41,8 @@ const BROKEN: Duration = Duration::from_secs(15);
 /// Endings and notices kept for a reader who is behind; who is further behind has lost the oldest, and
 /// the sweep finds what they were about.
 const TOLD_KEPT: usize = 8192;
+/// The watch whose words are no objects.
+const EVENTS: &str = "events";
 /// Different words about one Pod; a Pod that goes on talking is not listened to.
 const WORDS_MAX: usize = 128;
 
@@ -113,7 +115,7 @@ impl Watching {
             watched.follow("statefulsets", sets.boxed(), |_: &Change<StatefulSet>| {}),
             watched.follow("pods", pods.boxed(), |change| watched.pod_changed(change)),
             watched.follow("persistentvolumeclaims", claims.boxed(), |_: &Change<PersistentVolumeClaim>| {}),
-            watched.follow("events", events.boxed(), |change| watched.event_changed(change)),
+            watched.follow(EVENTS, events.boxed(), |change| watched.event_changed(change)),
         );
     }
 }
@@ -281,10 +283,10 @@ impl Watched {
         self.notices.subscribe()
     }
 
-    /// Why what is known may be old; `None` when no watch broke lately.
+    /// Why what is known of objects may be old; `None` when no watch of them broke lately.
     pub fn broken(&self) -> Option<String> {
         let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-        let lately = broken.iter().find(|(_, (at, _))| at.elapsed() <= BROKEN);
+        let lately = broken.iter().find(|(what, (at, _))| **what != EVENTS && at.elapsed() <= BROKEN);
         lately.map(|(what, (_, why))| format!("{what}: {why}"))
     }
 

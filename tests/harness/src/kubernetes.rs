@@ -6,12 +6,14 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use crate::eventually::eventually;
 use crate::programs;
@@ -77,19 +79,42 @@ pub struct Answer {
     pub stderr: String,
 }
 
-/// The running cluster; it outlives the test.
+/// Tests that take a part of the cluster away wait for all others, and all others for them.
+static TURNS: LazyLock<Arc<RwLock<()>>> = LazyLock::new(Arc::default);
+
+/// Held for as long as a test uses the cluster.
+#[derive(Debug)]
+enum Turn {
+    Shared { _guard: OwnedRwLockReadGuard<()> },
+    Alone { _guard: OwnedRwLockWriteGuard<()> },
+}
+
+/// The running cluster; it outlives the test. A test joins it once: joining again may wait for itself.
 #[derive(Debug, Clone)]
 pub struct Cluster {
     bin: PathBuf,
     state: PathBuf,
     node_ip: String,
     has_node: bool,
+    _turn: Option<Arc<Turn>>,
 }
 
 impl Cluster {
-    /// The cluster that the environment names, when it answers.
+    /// The cluster that the environment names, when it answers; with all its parts until this is dropped.
     pub async fn attach() -> anyhow::Result<Self> {
-        let cluster = Self::named(|name| std::env::var(name).ok())?;
+        let guard = Arc::clone(&TURNS).read_owned().await;
+        Self::answering(Turn::Shared { _guard: guard }).await
+    }
+
+    /// Likewise, when no other test of this process uses it: for those who take its parts away.
+    pub async fn attach_alone() -> anyhow::Result<Self> {
+        let guard = Arc::clone(&TURNS).write_owned().await;
+        Self::answering(Turn::Alone { _guard: guard }).await
+    }
+
+    async fn answering(turn: Turn) -> anyhow::Result<Self> {
+        let named = Self::named(|name| std::env::var(name).ok())?;
+        let cluster = Self { _turn: Some(Arc::new(turn)), ..named };
         let answer = cluster.kubectl(&["get", "--raw", "/readyz"]).await.context(MISSING)?;
         ensure!(answer.success, "the cluster does not answer ({}); {MISSING}", answer.stderr.trim());
         Ok(cluster)
@@ -103,6 +128,7 @@ impl Cluster {
             state: variable("PORTREEVE_CLUSTER_STATE")?.into(),
             node_ip: variable("PORTREEVE_CLUSTER_NODE_IP")?,
             has_node: variable("PORTREEVE_CLUSTER")? == "node",
+            _turn: None,
         })
     }
 

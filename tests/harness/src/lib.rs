@@ -12,6 +12,7 @@ pub mod portreeve;
 pub mod postgres;
 pub mod programs;
 pub mod real_engine;
+pub mod registry;
 pub mod ssh;
 
 pub use engine_double::EngineDouble;

@@ -1,1 +1,7 @@
-//! What do stories through the public surface need? See `tests/stories`; there is nothing else here.
+//! What do stories through the public surface need, wherever they take place? The stories themselves are
+//! in `tests/stories`, on containers, and in `tests/kubernetes`.
+
+pub mod kubernetes;
+pub mod ledger;
+pub mod main_job;
+pub mod world;

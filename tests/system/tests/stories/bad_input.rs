@@ -7,8 +7,8 @@ use harness::{Api, EngineDouble, eventually};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use crate::ledger::head;
-use crate::world::{World, create_running, small};
+use system::ledger::head;
+use system::world::{World, create_running, small};
 
 /// Schemas refer to each other at most so deep.
 const DEPTH_MAX: usize = 16;

@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::small;
+use system::world::small;
 
 /// One keeps about so many environments.
 const MINE_MIN: usize = 2;

@@ -17,9 +17,9 @@ use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
 use crate::busy_people::{Asked, Person, Promise};
-use crate::ledger::Ledger;
 use crate::left_behind::one_server;
-use crate::world::{Engine, World};
+use system::ledger::Ledger;
+use system::world::{Engine, World};
 
 const POINTS: usize = 200;
 const POINTS_REAL: usize = 20;

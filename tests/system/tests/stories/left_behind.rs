@@ -6,7 +6,7 @@ use std::time::Duration;
 use harness::child::Child;
 use harness::{EngineDouble, eventually};
 
-use crate::world::{Engine, World, create, show, small};
+use system::world::{Engine, World, create, show, small};
 
 /// Two servers on one store would destroy it.
 pub fn one_server<E: Engine>(world: &World<E>) -> anyhow::Result<()> {

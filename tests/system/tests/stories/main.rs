@@ -4,7 +4,6 @@
 mod bad_input;
 mod busy_people;
 mod kill_anywhere;
-mod ledger;
 mod left_behind;
 mod main_job;
 mod pool;
@@ -13,4 +12,3 @@ mod quota_race;
 mod repairs;
 mod secrets;
 mod spool;
-mod world;

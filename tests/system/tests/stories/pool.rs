@@ -8,8 +8,8 @@ use events::ports::PortEvent;
 use futures_util::{StreamExt, stream};
 use harness::{EngineDouble, Setup, eventually};
 
-use crate::ledger::Ledger;
-use crate::world::{World, created, delete, small, until_deleted};
+use system::ledger::Ledger;
+use system::world::{World, created, delete, small, until_deleted};
 
 /// The contract's own range.
 const FIRST: u16 = 30_000;

@@ -15,8 +15,8 @@ use projections::rebuild::Source;
 use projections::{Chunk, NAMES, Projections, Unreadable};
 use serde_json::{Value, json};
 
-use crate::ledger::{connect, head};
-use crate::world::{DONE_AT_MOST, World, ask, create_running, delete, environments, small};
+use system::ledger::{connect, head};
+use system::world::{DONE_AT_MOST, World, ask, create_running, delete, environments, small};
 
 /// How long a source waits for more.
 const SOURCE_WAIT: Duration = Duration::from_millis(500);
@@ -110,7 +110,7 @@ async fn two(world: &World<EngineDouble>) -> anyhow::Result<()> {
 async fn until_visits(world: &World<EngineDouble>, expected: usize) -> anyhow::Result<()> {
     eventually("all visits are in the log", CAUGHT_UP_AT_MOST, || async {
         let ledger =
-            crate::ledger::Ledger::read(&world.installation).await.map_err(|error| format!("{error:#}"))?;
+            system::ledger::Ledger::read(&world.installation).await.map_err(|error| format!("{error:#}"))?;
         let logins =
             ledger.events.iter().filter(|event| event.event.event_type() == "LoginSucceeded").count();
         if logins == expected { Ok(()) } else { Err(format!("{logins} of {expected}")) }

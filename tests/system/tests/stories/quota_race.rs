@@ -7,8 +7,8 @@ use anyhow::Context;
 use events::quota::QuotaEvent;
 use serde_json::{Value, json};
 
-use crate::ledger::Ledger;
-use crate::world::{World, environments};
+use system::ledger::Ledger;
+use system::world::{World, environments};
 
 const PROCESSES: usize = 4;
 const CREATORS: usize = 16;

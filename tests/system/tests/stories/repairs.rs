@@ -15,8 +15,8 @@ use harness::{EngineDouble, RealEngine, eventually};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::ledger::{Ledger, connect};
-use crate::world::{DONE_AT_MOST, World, create_running, door, small};
+use system::ledger::{Ledger, connect};
+use system::world::{DONE_AT_MOST, World, create_running, door, small};
 
 /// What is younger than a minute may still find its environment and is left alone.
 const REPAIRED_AT_MOST: Duration = Duration::from_secs(150);
@@ -198,7 +198,7 @@ async fn a_port_that_somebody_else_took_is_left_alone() {
             .fail_next_start(&format!("Bind for 0.0.0.0:{first} failed: port is already allocated"))
             .await?;
         let one = create_running(&api, &small("one")).await?;
-        let shown = crate::world::show(&api, &one.env_id).await?;
+        let shown = system::world::show(&api, &one.env_id).await?;
         assert_ne!(shown["ssh_port"], first, "it got another port: {shown}");
         anyhow::Ok(())
     };

@@ -6,8 +6,8 @@ use std::path::Path;
 use harness::real_engine::podman;
 use harness::{Api, RealEngine};
 
-use crate::ledger::{Ledger, connect};
-use crate::world::{World, ask, create_running, delete, door, small, until_deleted};
+use system::ledger::{Ledger, connect};
+use system::world::{World, ask, create_running, delete, door, small, until_deleted};
 
 /// Something that is no secret and must be found, or the search is blind.
 const MARKER: &str = "marker-of-this-story";

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use harness::{Proof, RealEngine, Ssh};
 
-use crate::ledger::Ledger;
-use crate::world::{World, create_running, door, small, until_listed};
+use system::ledger::Ledger;
+use system::world::{World, create_running, door, small, until_listed};
 
 const AWAY_S: u64 = 60;
 /// Between two people who come.

@@ -1,7 +1,8 @@
 //! Where does a story take place? An installation on an engine, real or double, and its first steps.
 
+use std::future::Future;
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use harness::http::escaped;
@@ -14,28 +15,58 @@ use serde_json::{Value, json};
 pub const SWEEP_INTERVAL_S: u64 = 1;
 pub const QUARANTINE_S: u64 = 2;
 
+/// Between two tries to enter.
+const ENTRANCE_LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// A change asked for is there by then, on a busy machine.
 pub const DONE_AT_MOST: Duration = Duration::from_secs(60);
 
 pub trait Engine {
-    fn url(&self) -> String;
+    /// What the product is started with to use it.
+    fn setup(&self, ports: RangeInclusive<u16>) -> Setup;
     /// Removes what an installation left in it.
     fn clean(&self, _instance: &str) {}
 }
 
+/// An engine whose environments people can work in.
+pub trait Inhabited: Engine + Send + Sync {
+    /// So long after an environment runs its port may still refuse: who routes it is told by somebody else.
+    const ENTRANCE_AT_MOST: Duration;
+    /// A reference that its registry does not know, with `no-such-image` in it.
+    fn no_such_image(&self) -> String;
+    /// Names of everything it still has of an environment.
+    fn left_of(&self, env_id: &str) -> impl Future<Output = anyhow::Result<Vec<String>>> + Send;
+}
+
 impl Engine for EngineDouble {
-    fn url(&self) -> String {
-        EngineDouble::url(self)
+    fn setup(&self, ports: RangeInclusive<u16>) -> Setup {
+        Setup::new(Some(self.url()), ports)
     }
 }
 
 impl Engine for RealEngine {
-    fn url(&self) -> String {
-        RealEngine::url(self)
+    fn setup(&self, ports: RangeInclusive<u16>) -> Setup {
+        Setup::new(Some(self.url()), ports)
     }
 
     fn clean(&self, instance: &str) {
         harness::real_engine::remove_leftovers(instance);
+    }
+}
+
+impl Inhabited for RealEngine {
+    const ENTRANCE_AT_MOST: Duration = Duration::ZERO;
+
+    fn no_such_image(&self) -> String {
+        "portreeve/no-such-image:dev".to_owned()
+    }
+
+    async fn left_of(&self, env_id: &str) -> anyhow::Result<Vec<String>> {
+        let name = format!("portreeve-{env_id}");
+        let containers = self.containers()?.into_iter().map(|container| container.to_string());
+        let mut left: Vec<String> = containers.filter(|container| container.contains(&name)).collect();
+        left.extend(self.volumes()?.into_iter().filter(|volume| volume.starts_with(&name)));
+        Ok(left)
     }
 }
 
@@ -77,7 +108,8 @@ impl<E: Engine> World<E> {
         ports: RangeInclusive<u16>,
         change: impl FnOnce(Setup) -> Setup,
     ) -> anyhow::Result<Self> {
-        let setup = Setup::new(Some(engine.url()), ports)
+        let setup = engine
+            .setup(ports)
             .with("PORTREEVE_SWEEP_INTERVAL_S", SWEEP_INTERVAL_S)
             .with("PORTREEVE_PORT_QUARANTINE_S", QUARANTINE_S);
         let installation = Installation::new(change(setup))?;
@@ -106,6 +138,24 @@ impl<E: Engine> World<E> {
         result.with_context(|| {
             format!("the product's last words:\n{}", harness::child::log_tail(&self.installation.log()))
         })
+    }
+}
+
+impl<E: Inhabited> World<E> {
+    /// Waits until the port of a running environment answers, as long as the engine may take.
+    pub async fn enter(&self, door: Ssh) -> anyhow::Result<Ssh> {
+        let began = Instant::now();
+        loop {
+            let output = door.run("true").await?;
+            let refused = output.stderr.contains("Connection refused");
+            if !refused || began.elapsed() >= E::ENTRANCE_AT_MOST {
+                return output
+                    .expect_success()
+                    .map(|_| door)
+                    .context("the entrance of a running environment");
+            }
+            tokio::time::sleep(ENTRANCE_LOOK_EVERY).await;
+        }
     }
 }
 

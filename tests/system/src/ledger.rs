@@ -191,7 +191,9 @@ pub async fn head(installation: &Installation) -> anyhow::Result<u64> {
 }
 
 /// What the comparison must notice, noticed on forged logs.
+#[cfg(test)]
 mod forged {
+    #![allow(clippy::unwrap_used)]
     use chrono::{DateTime, Utc};
     use events::env::PortPurpose;
     use events::ids::{EnvId, EventId, TenantId};

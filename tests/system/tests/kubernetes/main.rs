@@ -1,0 +1,8 @@
+//! What do people see when environments are Pods? Stories on a real cluster: `make test-kubernetes`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod chart;
+mod faults;
+mod main_job;
+mod outages;
+mod provisioners;
