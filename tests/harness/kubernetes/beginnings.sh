@@ -23,7 +23,7 @@ END
 # Named and labelled as everywhere, so that a NetworkPolicy which lets DNS through means this one.
 name_service() {
   local forward=''
-  if grep -q '^nameserver' /etc/resolv.conf; then forward='forward . /etc/resolv.conf'; fi
+  if [[ -s $dir/config/resolv.conf ]]; then forward='forward . /etc/resolv.conf'; fi
   cat <<END
 apiVersion: v1
 kind: ServiceAccount

@@ -15,9 +15,12 @@
 # With --no-node it is another cluster, without containerd, kubelet and kube-proxy, for tests of scale:
 # one pretended node takes every Pod, and nobody runs it. Both may run at once.
 #
-# PORTREEVE_CLUSTER_OWNER=PID: while that process lives nobody else's up or down ends the cluster.
+# PORTREEVE_CLUSTER_OWNER=PID: while that process lives nobody else's down ends the cluster, and nobody
+# else's up: it waits for up to 20 minutes.
 # Needs root, and what deploy/dev/tools.sh kubernetes installs. Places and ports: settings.sh.
-set -euo pipefail
+set -Eeuo pipefail
+# Not all that may fail says so.
+trap 'echo "cluster.sh: failed: $BASH_COMMAND (${BASH_SOURCE[0]##*/}:$LINENO)" >&2' ERR
 
 variant=node arguments=()
 for argument; do
@@ -26,7 +29,7 @@ done
 set -- "${arguments[@]}"
 
 fail() { echo "cluster.sh: $1" >&2; exit "${2:-1}"; }
-usage() { sed -n '5,13s/^#   /usage: /p' "${BASH_SOURCE[0]}" >&2; exit 64; }
+usage() { sed -n "/^#   cluster.sh/s/^#   /usage: /p" "${BASH_SOURCE[0]}" >&2; exit 64; }
 pause_shortly() { sleep "$look_every_s"; }
 say() { printf '%3d s  %s\n' $((SECONDS - began)) "$1"; }
 began=$SECONDS
@@ -46,6 +49,8 @@ up() {
   # Whoever began it is gone, or it is this folder's: its state is kept, its processes are not.
   if [[ -f $run/dir || -f $run/room ]]; then end_cluster; say 'ended what another run had left'; fi
   [[ $variant == control ]] || refuse_foreign_cluster
+  # A start that failed leaves nothing that runs, and belongs to nobody.
+  trap 'end_cluster; rm -rf "$run"' EXIT
   echo "$dir" >"$run/dir"
   [[ -z ${PORTREEVE_CLUSTER_OWNER:-} ]] || echo "$PORTREEVE_CLUSTER_OWNER $(began_at "$PORTREEVE_CLUSTER_OWNER")" >"$run/owner"
   mkdir -p "$dir/logs"
@@ -79,13 +84,22 @@ up() {
   fi
   await_component kube-controller-manager
   await_component kube-scheduler
+  trap - EXIT
   say "the cluster is up: eval \"\$(${BASH_SOURCE[0]} env)\""
 }
 
 owner_alive() { # the process that the running cluster belongs to, if it is another than ours
   local pid start
+  room >/dev/null || return 1
   read -r pid start 2>/dev/null <"$run/owner" || return 1
   [[ $pid != "${PORTREEVE_CLUSTER_OWNER:-}" && $(began_at "$pid") == "$start" ]] && echo "$pid"
+}
+
+await_others() { # until whoever has the cluster is done with it
+  local owner until=$((SECONDS + others_wait_s))
+  owner=$(owner_alive) || return 0
+  say "waiting for process $owner, which the cluster that runs belongs to"
+  while owner_alive >/dev/null && ((SECONDS < until)); do sleep 1; done
 }
 
 must_be_ours() {
@@ -145,6 +159,14 @@ verb=${1:-}
 (($# == 0)) || shift
 case $verb in
   up | down | load | start | stop | kill) ((EUID == 0)) || fail 'needs root: containers, cgroups and iptables' 77 ;;
+esac
+# Two at once would each take the other's half-made cluster for one that was left. What is started below
+# does not keep the lock (8>&-).
+[[ $verb != up ]] || await_others
+case $verb in
+  up | down)
+    exec 8>/run/portreeve-kube.lock
+    flock --wait "$lock_wait_s" 8 || fail "another start or end of a cluster takes longer than $lock_wait_s s" 75 ;;
 esac
 case $verb:$# in
   build:0) exec "$here/build.sh" ;;

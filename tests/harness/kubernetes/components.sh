@@ -107,7 +107,7 @@ start_component() { # NAME
   "run_$1"
   # The room's first process becomes its parent, and reaps it.
   inside "${environment[@]}" bash -c 'setsid "${@:3}" >>"$1" 2>&1 </dev/null & echo $! >"$2"' - \
-    "$dir/logs/$1.log" "$run/$1.pid" "${command[@]}"
+    "$dir/logs/$1.log" "$run/$1.pid" "${command[@]}" 8>&-
 }
 
 await_component() { # NAME

@@ -5,6 +5,7 @@ write_configuration() {
   mkdir -p "$dir"/{config/cni,logs,etcd}
   audit_policy >"$dir/config/audit.yaml"
   [[ $variant == node ]] || return 0
+  name_servers >"$dir/config/resolv.conf"
   containerd_configuration >"$dir/config/containerd.toml"
   network_configuration >"$dir/config/cni/portreeve.conflist"
   kubelet_configuration >"$dir/config/kubelet.yaml"
@@ -24,6 +25,12 @@ rules:
 - {level: Metadata, users: [portreeve]}
 - {level: None}
 END
+}
+
+# Those that Pods reach too: 127.0.0.53 would be the Pod itself.
+name_servers() {
+  awk '$1 == "nameserver" && $2 !~ /^127\./ && !seen[$2]++ && n++ < 3' \
+    <(cat /etc/resolv.conf /run/systemd/resolve/resolv.conf 2>/dev/null || true)
 }
 
 # restrict_oom_score_adj: without CAP_SYS_RESOURCE a sandbox may not be made less likely to be killed
@@ -86,7 +93,7 @@ tlsCertFile: $pki/kubelet-server.crt
 tlsPrivateKeyFile: $pki/kubelet-server.key
 clusterDomain: cluster.local
 clusterDNS: [$dns_ip]
-resolvConf: /etc/resolv.conf
+resolvConf: $dir/config/resolv.conf
 maxPods: $pods_max
 cgroupDriver: cgroupfs
 cgroupRoot: /$bridge

@@ -38,7 +38,7 @@ open_room() {
   done
   for place in "${room_binds[@]#*:}"; do mkdir -p "$dir/$place"; done
   setsid unshare --pid --fork --mount --propagation private \
-    bash "$here/room.sh" "$variant" "$dir" "$bin/pause" </dev/null >"$dir/logs/room.log" 2>&1 &
+    bash "$here/room.sh" "$variant" "$dir" "$bin/pause" </dev/null >"$dir/logs/room.log" 2>&1 8>&- &
   until room >/dev/null; do
     ((SECONDS < until)) || fail "the namespaces cannot be made: $(<"$dir/logs/room.log")"
     pause_shortly

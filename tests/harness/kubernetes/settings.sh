@@ -54,3 +54,5 @@ kubeconfig=$dir/admin.kubeconfig
 ready_wait_s=120   # for each component, on two busy cores
 stop_wait_s=5      # then it is killed
 room_wait_s=60     # for every process of the cluster to be gone, with 100 Pods on busy cores
+lock_wait_s=300    # for another start or end
+others_wait_s=1200 # for another run to be done with its cluster
