@@ -11,6 +11,7 @@ use kit::sentry_protocol::{ENV_CONTROL_URL, ENV_ID, ENV_TOKEN};
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
+use crate::capabilities::CAPABILITIES;
 use crate::compute::Spec;
 use crate::containers::Settings;
 
@@ -25,19 +26,6 @@ const SOCKET_DIR: &str = "/run/portreeve";
 const SOCKET_URL: &str = "unix:/run/portreeve/sentry.sock";
 /// Processes and threads of one environment.
 const PIDS_MAX: i64 = 2048;
-/// What the sentry, sshd and sudo need; everything else is dropped.
-const CAPABILITIES: [&str; 10] = [
-    "AUDIT_WRITE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "NET_BIND_SERVICE",
-    "SETGID",
-    "SETUID",
-    "SYS_CHROOT",
-];
 /// Open files that a process may have without asking for more.
 const FILES_SOFT: i64 = 1024;
 /// The sentry ends sessions and sends its last reports in this time; then it is killed.
@@ -166,21 +154,16 @@ mod tests {
     use crate::compute::Published;
     use crate::machine_limits::MachineLimits;
     use events::Resources;
-    use uuid::Uuid;
 
     fn spec(port: u16) -> Spec {
         Spec {
-            env: EnvId::from_seed(&Uuid::nil()),
-            tenant: TenantId::parse("acme").unwrap(),
-            image: "one".into(),
             resources: Resources {
                 cpu: Milli::from_thousandths(500),
                 memory: Milli::from_thousandths(250),
                 ..Resources::default()
             },
-            datasets: vec![],
             ports: vec![Published { purpose: PortPurpose::Ssh, port }],
-            token: "hidden".into(),
+            ..crate::testing::spec()
         }
     }
 

@@ -117,26 +117,8 @@ fn forget_state(row: &mut Value, path: &[&str]) {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-    use crate::compute::Published;
+    use crate::testing::spec;
     use bollard::models::{ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum};
-    use events::env::PortPurpose;
-    use events::ids::{EnvId, TenantId};
-    use uuid::Uuid;
-
-    fn spec() -> Spec {
-        Spec {
-            env: EnvId::from_seed(&Uuid::nil()),
-            tenant: TenantId::parse("acme").unwrap(),
-            image: "one".into(),
-            resources: Default::default(),
-            datasets: vec![],
-            ports: vec![
-                Published { purpose: PortPurpose::Ssh, port: 30000 },
-                Published { purpose: PortPurpose::Jupyter, port: 30001 },
-            ],
-            token: "t".into(),
-        }
-    }
 
     fn said(status_code: u16, message: &str) -> Error {
         Error::DockerResponseServerError { status_code, message: message.into() }

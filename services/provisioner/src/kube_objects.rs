@@ -245,7 +245,8 @@ pub fn tenant_of(metadata: &ObjectMeta) -> Option<TenantId> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-    use crate::kube_pod::testing::{settings, spec};
+    use crate::kube_pod::testing::settings;
+    use crate::testing::spec;
     use serde_json::{Value, json};
 
     fn shown(object: impl serde::Serialize) -> Value {

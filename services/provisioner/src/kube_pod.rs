@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kit::sentry_protocol::{ENV_CONTROL_URL, ENV_ID, ENV_TOKEN};
 
+use crate::capabilities::CAPABILITIES;
 use crate::compute::Spec;
 use crate::kube_objects::{TOKEN_KEY, claim_names, gib, metadata};
 use crate::kube_settings::Settings;
@@ -32,19 +33,6 @@ const LIVENESS_PERIOD_S: i32 = 20;
 /// A busy node answers late.
 const PROBE_ANSWER_S: i32 = 3;
 const PROBE_TRIES_MAX: i32 = 6;
-/// What the sentry, sshd and sudo need; everything else is dropped.
-const CAPABILITIES: [&str; 10] = [
-    "AUDIT_WRITE",      // sshd and sudo write to the audit log, where the kernel has one
-    "CHOWN",            // the sentry gives the mounted folders to the account; terminals change owner
-    "DAC_OVERRIDE",     // root inside reads and writes the account's files
-    "FOWNER",           // and sets their modes
-    "FSETID",           // and keeps set-group bits of shared folders
-    "KILL",             // the sentry ends sessions of the account
-    "NET_BIND_SERVICE", // port 22
-    "SETGID",           // sshd becomes the account's groups
-    "SETUID",           // sshd becomes the account; sudo becomes root
-    "SYS_CHROOT",       // sshd locks its unprivileged part into an empty folder
-];
 
 /// The port inside.
 pub fn inside(purpose: PortPurpose) -> i32 {
@@ -248,31 +236,8 @@ fn dataset_volume(name: &str) -> String {
 pub mod testing {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-    use crate::compute::Published;
     use crate::kube_settings::{Access, Exposure};
-    use events::ids::{EnvId, TenantId};
-    use events::{Milli, Resources};
-    use uuid::Uuid;
-
-    pub fn spec() -> Spec {
-        Spec {
-            env: EnvId::from_seed(&Uuid::nil()),
-            tenant: TenantId::parse("acme").unwrap(),
-            image: "one".into(),
-            resources: Resources {
-                cpu: Milli::from_thousandths(500),
-                memory: Milli::from_thousandths(2000),
-                gpu: 1,
-                ..Resources::default()
-            },
-            datasets: vec![],
-            ports: vec![
-                Published { purpose: PortPurpose::Ssh, port: 30000 },
-                Published { purpose: PortPurpose::Jupyter, port: 30001 },
-            ],
-            token: "hidden".into(),
-        }
-    }
+    use events::Milli;
 
     pub fn settings() -> Settings {
         Settings {
@@ -296,8 +261,9 @@ pub mod testing {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use super::testing::{settings, spec};
+    use super::testing::settings;
     use super::*;
+    use crate::testing::spec;
     use serde_json::{Value, json};
 
     fn pod(dataset_claims: &[(String, String)]) -> Value {

@@ -4,6 +4,7 @@
 
 pub mod allow_list;
 mod bring_up;
+mod capabilities;
 pub mod compute;
 mod container_body;
 pub mod containers;

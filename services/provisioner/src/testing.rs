@@ -8,9 +8,10 @@ use events::envelope::Meta;
 use events::ids::{EnvId, EventId, PoolName, TenantId, UserName};
 use events::login::{LoginEvent, LoginLocked};
 use events::ports::pool::Pool;
-use events::{Event, Kind, Recorded, Subject};
+use events::{Event, Kind, Milli, Recorded, Resources, Subject};
 use uuid::Uuid;
 
+use crate::compute::{Published, Spec};
 use crate::fleet::{Fleet, Truth};
 
 /// The instant `second` seconds into the story.
@@ -88,4 +89,25 @@ pub fn fleet_of(count: u128) -> Fleet {
 
 pub fn truth() -> Truth {
     fleet_of(1).truth(&env_id(1)).unwrap()
+}
+
+/// With both ports and a GPU.
+pub fn spec() -> Spec {
+    Spec {
+        env: env_id(0),
+        tenant: acme(),
+        image: "one".into(),
+        resources: Resources {
+            cpu: Milli::from_thousandths(500),
+            memory: Milli::from_thousandths(2000),
+            gpu: 1,
+            ..Resources::default()
+        },
+        datasets: vec![],
+        ports: vec![
+            Published { purpose: PortPurpose::Ssh, port: 30000 },
+            Published { purpose: PortPurpose::Jupyter, port: 30001 },
+        ],
+        token: "hidden".into(),
+    }
 }
