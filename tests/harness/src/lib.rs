@@ -14,6 +14,7 @@ pub mod programs;
 pub mod real_engine;
 pub mod registry;
 pub mod ssh;
+pub mod sshd;
 
 pub use engine_double::EngineDouble;
 pub use eventually::eventually;
@@ -21,3 +22,4 @@ pub use http::{Answer, Api};
 pub use portreeve::{Installation, Portreeve, Setup};
 pub use real_engine::RealEngine;
 pub use ssh::{Proof, Ssh};
+pub use sshd::Sshd;
