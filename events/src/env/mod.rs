@@ -13,6 +13,8 @@ pub mod start;
 mod state;
 pub mod stop;
 
+use std::net::SocketAddr;
+
 use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -88,9 +90,22 @@ pub struct PodCreated {
     pub engine_ref: String,
 }
 
-/// The environment accepts connections with the policy in force.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PodReady {}
+/// Where the entrances other than its own port get in, and whom they meet there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InnerDoor {
+    /// As the engine sees it; reached from beside the environments only.
+    pub addr: SocketAddr,
+    /// OpenSSH public key line (ed25519), as its sentry said it.
+    pub host_key: String,
+}
+
+/// The environment accepts connections with the policy in force; again when its inner door moved.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PodReady {
+    /// `None` from a sentry without that door, or an engine that knows no address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inner: Option<InnerDoor>,
+}
 
 /// A running environment was found not running; it is being started again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -267,6 +282,6 @@ pub(crate) mod testing {
     }
 
     pub fn running() -> Vec<(i64, EnvEvent)> {
-        vec![(0, asked().into()), (1, bound(30000).into()), (2, PodReady {}.into())]
+        vec![(0, asked().into()), (1, bound(30000).into()), (2, PodReady::default().into())]
     }
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use ipnet::IpNet;
 
 use super::progress::PROGRESS_MAX;
-use super::{EnvEvent, EnvFailed, EnvProgressed, EnvRequested, Phase, PortPurpose};
+use super::{EnvEvent, EnvFailed, EnvProgressed, EnvRequested, InnerDoor, Phase, PortPurpose};
 use crate::aggregate::Aggregate;
 use crate::ids::{PoolName, UserName};
 use crate::resources::Resources;
@@ -68,6 +68,8 @@ pub struct Env {
     pub ports: BTreeMap<PortPurpose, (PoolName, u16)>,
     pub allow_list: Vec<IpNet>,
     pub engine_ref: Option<String>,
+    /// Where gateway and web terminal get in; only while it runs.
+    pub inner: Option<InnerDoor>,
     /// Set exactly in pending states.
     pub deadline: Option<DateTime<Utc>>,
     pub failure: Option<Failure>,
@@ -135,6 +137,7 @@ impl Env {
         self.status = status;
         self.deadline = None;
         self.failure = None;
+        self.inner = None;
         self.progress.clear();
     }
 
@@ -160,8 +163,9 @@ impl Aggregate for Env {
                 self.ports.insert(bound.purpose, (bound.pool.clone(), bound.port));
             }
             EnvEvent::PodCreated(created) => self.engine_ref = Some(created.engine_ref.clone()),
-            EnvEvent::PodReady(_) => {
+            EnvEvent::PodReady(ready) => {
                 self.settled(Status::Running);
+                self.inner.clone_from(&ready.inner);
                 self.ready_at = Some(at);
             }
             EnvEvent::EnvProgressed(progressed) => {

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use events::credential::{CredentialEvent, KeysAttached, PasswordIssued, SecretRef};
 use events::env::{
-    self, Env, EnvEvent, EnvFailed, EnvProgressed, EnvRequested, Phase, PodCreated, PortBound, PortPurpose,
-    RequestCause,
+    self, Env, EnvEvent, EnvFailed, EnvProgressed, EnvRequested, InnerDoor, Phase, PodCreated, PortBound,
+    PortPurpose, RequestCause,
 };
 use events::ids::{EnvId, PoolName, SessionId, TenantId, TokenId, UserName};
-use events::login::{Entrance, LoginFailed, LoginLocked, LoginSucceeded, LoginUnlocked};
+use events::login::{Entrance, LoginFailed, LoginLocked, LoginSucceeded, LoginUnlocked, LoginsRefused};
 use events::ports::{self, Port, PortAllocated, PortBlocked, port_id};
 use events::quota::{self, Quota, QuotaSet};
 use events::session::{self, Session, SessionClosed, SessionOpened};
@@ -135,7 +135,10 @@ impl Story {
                 };
                 env::progress::progress(state, said)
             }
-            4 | 5 => env::observe::ready(state),
+            4 | 5 => {
+                let addr = ([10, 0, 0, which], 2022).into();
+                env::observe::ready(state, Some(InnerDoor { addr, host_key: "ssh-ed25519 AAAA".into() }))
+            }
             6 => env::observe::lost(state, "it ended", now),
             7 => {
                 let reason = "the image \u{1f6a2} is missing".to_owned();
@@ -214,6 +217,10 @@ impl Story {
                 let (method, class) = ("password".into(), "wrong_password".into());
                 LoginFailed { ip, user, method, class, entrance, at, reported: None }.into()
             }
+            20 if which.is_multiple_of(3) => {
+                let (count, from) = (u64::from(which) + 1, at - TimeDelta::seconds(59));
+                LoginsRefused { ip, entrance, count, from, to: at, reported: None }.into()
+            }
             20 => LoginLocked { ip, until: at + TimeDelta::seconds(1_800) }.into(),
             _ => LoginUnlocked { ip: which.is_multiple_of(2).then_some(ip) }.into(),
         };
@@ -231,7 +238,11 @@ impl Story {
                 self.decide::<Session, _>(tenant, id.as_str(), |state, _| {
                     if what == 22 {
                         let (entrance, method) = (Entrance::WebTerminal, "certificate".into());
-                        session::open::open(state, SessionOpened { env, ip, entrance, user, method, at })
+                        let client = which.is_multiple_of(2).then(|| format!("client {which}"));
+                        session::open::open(
+                            state,
+                            SessionOpened { env, ip, entrance, user, method, client, at },
+                        )
                     } else {
                         let (bytes_in, bytes_out) = (which.into(), u64::MAX - u64::from(which));
                         let reason = "client_left".into();

@@ -25,6 +25,10 @@ pub const ENV_ID: &str = "PORTREEVE_ENV_ID";
 /// The bearer token of this environment's sentry.
 pub const ENV_TOKEN: &str = "PORTREEVE_SENTRY_TOKEN";
 
+/// The port of the inner door, inside the environment and never published: sshd with certificates of
+/// our SSH CA alone, for entrances that have asked all the questions themselves.
+pub const INNER_PORT: u16 = 2022;
+
 /// The longest the provisioner holds a policy request open.
 pub const POLICY_WAIT_S: u64 = 25;
 /// At most this many reports in one request.
@@ -43,9 +47,12 @@ pub struct Policy {
     pub allow_list: Vec<IpNet>,
     /// Addresses closed by the log, whatever entrance they failed at.
     pub lockouts: Vec<Lockout>,
+    /// Failures that count now, wherever they happened: guesses at other entrances add up here.
+    #[serde(default)]
+    pub failures: Vec<Failure>,
     /// Failures of an address before this instant are forgotten (an operator unlocked it).
     pub forgiven: Vec<Forgiven>,
-    /// OpenSSH public key line of the SSH CA whose certificates open this environment.
+    /// OpenSSH public key line of the SSH CA whose certificates open the inner door.
     pub user_ca: Option<String>,
     /// Set when JupyterLab shall run.
     pub jupyter: Option<Jupyter>,
@@ -55,6 +62,14 @@ pub struct Policy {
 pub struct Lockout {
     pub ip: IpAddr,
     pub until: DateTime<Utc>,
+}
+
+/// A password that was wrong, at any entrance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// An IPv4 address, or the /64 of an IPv6 address.
+    pub ip: IpAddr,
+    pub at: DateTime<Utc>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,6 +92,9 @@ impl std::fmt::Debug for Jupyter {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Applied {
     pub version: String,
+    /// OpenSSH public key line (ed25519) that the inner door shows; absent where there is no such door.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_key: Option<String>,
 }
 
 /// Reports in the order they were written to the spool, numbered without gaps.
@@ -114,6 +132,14 @@ pub enum Report {
         method: String,
         /// `wrong_password`, `unknown_user`, `account_locked`, `too_many_auth`, ...
         class: String,
+    },
+    /// A closed address kept coming; told once a minute.
+    LoginsRefused {
+        /// An IPv4 address, or the /64 of an IPv6 address.
+        ip: IpAddr,
+        count: u64,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
     },
     SessionOpened {
         /// `ses-` and 12 lower-case base32 characters.

@@ -25,7 +25,7 @@ impl Doors {
     /// Whether the policy is another one now.
     pub fn apply(&mut self, event: &LoginEvent, at: DateTime<Utc>) -> bool {
         match event {
-            LoginEvent::LoginSucceeded(_) => false,
+            LoginEvent::LoginSucceeded(_) | LoginEvent::LoginsRefused(_) => false,
             LoginEvent::LoginFailed(failed) => {
                 if counts(&failed.class) {
                     self.failures.insert(source_of(failed.ip), failed.at);

@@ -47,7 +47,7 @@ pub struct Passwords {
 
 /// Where the token of an environment's JupyterLab lies: one per environment, for its whole life.
 pub fn jupyter_ref(env: &EnvId) -> SecretRef {
-    SecretRef { owner: env.to_string(), name: "jupyter".to_owned(), version: Uuid::nil() }
+    SecretRef::jupyter(env)
 }
 
 /// The bearer token of an environment's sentry.
@@ -79,8 +79,7 @@ impl Passwords {
             return Ok(());
         }
         let password = kit::password::generate(getrandom::fill).map_err(again)?;
-        let secret_ref =
-            SecretRef { owner: env.to_string(), name: "password".to_owned(), version: Uuid::new_v4() };
+        let secret_ref = SecretRef::password(env, Uuid::new_v4());
         self.vault.put(&secret_ref, &password).await.map_err(again)?;
         let issued = self
             .log

@@ -37,6 +37,7 @@ pub fn compute(truth: &Truth, secrets: PolicySecrets, now: DateTime<Utc>) -> Com
         authorized_keys,
         allow_list: allow_list::both(&truth.tenant_allow_list, &member.env.allow_list),
         lockouts: member.doors.lockouts(now),
+        failures: Vec::new(),
         forgiven: member.doors.forgiven(now),
         user_ca: None,
         jupyter: secrets.jupyter_token.map(|token| Jupyter { token }),

@@ -161,7 +161,7 @@ async fn policy(
 async fn applied(
     State(sentries): State<Arc<Sentries>>,
     headers: HeaderMap,
-    Json(Applied { version }): Json<Applied>,
+    Json(Applied { version, .. }): Json<Applied>,
 ) -> Result<StatusCode, Refused> {
     let env = sentries.authenticate(&headers).await?;
     match sentries.served(&env, &version).await? {
@@ -317,7 +317,8 @@ impl Sentries {
         cause: &events::envelope::Cause,
     ) -> Result<(), Trouble> {
         let log = &self.provisioner.log;
-        let recorded = log.decide::<Env, EnvRefusal>(tenant, env.as_str(), cause, 0, ready).await;
+        let recorded =
+            log.decide::<Env, EnvRefusal>(tenant, env.as_str(), cause, 0, |state| ready(state, None)).await;
         match decided(recorded) {
             Ok(recorded) if recorded.appended.is_some() => {
                 tracing::info!(env.id = %env, "an environment is ready");

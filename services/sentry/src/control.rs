@@ -81,7 +81,7 @@ impl Control {
     }
 
     pub async fn applied(&self, version: &str) -> Result<(), ControlError> {
-        let applied = Applied { version: version.into() };
+        let applied = Applied { version: version.into(), host_key: None };
         let request = self.http.post(format!("{}/v1/applied", self.base)).json(&applied);
         self.send("POST /v1/applied", request, ANSWER_WAIT).await.map(drop)
     }

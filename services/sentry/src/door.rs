@@ -293,6 +293,7 @@ mod tests {
             authorized_keys: vec![],
             allow_list: vec![],
             lockouts: vec![],
+            failures: vec![],
             forgiven: vec![],
             user_ca: None,
             jupyter: None,

@@ -261,7 +261,7 @@ fn note_session(open: &mut BTreeSet<String>, report: &Report) {
     match report {
         Report::SessionOpened { session_id, .. } => drop(open.insert(session_id.clone())),
         Report::SessionClosed { session_id, .. } => drop(open.remove(session_id)),
-        Report::LoginSucceeded { .. } | Report::LoginFailed { .. } => {}
+        Report::LoginSucceeded { .. } | Report::LoginFailed { .. } | Report::LoginsRefused { .. } => {}
     }
 }
 

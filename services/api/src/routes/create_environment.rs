@@ -16,7 +16,6 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use crate::app::App;
 use crate::environment::{Entrance, reveal_password};
@@ -289,7 +288,7 @@ impl Create<'_> {
 
 /// Where the provisioner keeps the token of an environment's JupyterLab: one for its whole life.
 pub fn jupyter_ref(env: &EnvId) -> SecretRef {
-    SecretRef { owner: env.to_string(), name: "jupyter".to_owned(), version: Uuid::nil() }
+    SecretRef::jupyter(env)
 }
 
 fn exhausted() -> Problem {

@@ -55,6 +55,7 @@ const SESSIONS: &[Column] = &[
     ("USER", "user"),
     ("ENTRANCE", "entrance"),
     ("METHOD", "method"),
+    ("CLIENT", "client"),
     ("OPENED", "opened_at"),
     ("CLOSED", "closed_at"),
     ("BYTES IN", "bytes_in"),

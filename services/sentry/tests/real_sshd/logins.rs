@@ -70,7 +70,10 @@ async fn keys_and_certificates_are_named_and_unknown_keys_are_no_failures() {
             Report::LoginSucceeded { method, key_fingerprint, session_id, .. } => {
                 Some((method.as_str(), key_fingerprint.as_deref().unwrap_or_default(), session_id.as_str()))
             }
-            Report::LoginFailed { .. } | Report::SessionOpened { .. } | Report::SessionClosed { .. } => None,
+            Report::LoginFailed { .. }
+            | Report::LoginsRefused { .. }
+            | Report::SessionOpened { .. }
+            | Report::SessionClosed { .. } => None,
         })
         .collect();
     assert_eq!((logins[0].0, logins[1].0), ("publickey", "certificate"));

@@ -150,6 +150,7 @@ impl World {
             authorized_keys: vec![],
             allow_list: vec![],
             lockouts: vec![],
+            failures: vec![],
             forgiven: vec![],
             user_ca: None,
             jupyter: None,
@@ -275,6 +276,7 @@ pub fn name(report: &Report) -> &'static str {
     match report {
         Report::LoginSucceeded { .. } => "succeeded",
         Report::LoginFailed { .. } => "failed",
+        Report::LoginsRefused { .. } => "refused",
         Report::SessionOpened { .. } => "opened",
         Report::SessionClosed { .. } => "closed",
     }
