@@ -6,7 +6,7 @@
 //!
 //! | call | what |
 //! | --- | --- |
-//! | `GET /v1/policy?have=<version>` | 200 [`Policy`] as soon as the version in force differs from `have`, or 204 after [`POLICY_WAIT_S`] |
+//! | `GET /v1/policy?have=<version>`, header [`HOST_KEY_HEADER`] | 200 [`Policy`] as soon as the version in force differs from `have`, or 204 after [`POLICY_WAIT_S`] |
 //! | `POST /v1/applied` [`Applied`] | 204: the policy of this version is in force, port 22 accepts |
 //! | `POST /v1/reports` [`Reports`] | 200 [`ReportsAccepted`]: everything through that number is in the log |
 //!
@@ -29,6 +29,10 @@ pub const ENV_TOKEN: &str = "PORTREEVE_SENTRY_TOKEN";
 /// our SSH CA alone, for entrances that have asked all the questions themselves.
 pub const INNER_PORT: u16 = 2022;
 
+/// What the inner door shows, as in [`Applied::host_key`]: said with each policy request, so that a
+/// provisioner that has just started knows it too.
+pub const HOST_KEY_HEADER: &str = "portreeve-host-key";
+
 /// The longest the provisioner holds a policy request open.
 pub const POLICY_WAIT_S: u64 = 25;
 /// At most this many reports in one request.
@@ -47,7 +51,7 @@ pub struct Policy {
     pub allow_list: Vec<IpNet>,
     /// Addresses closed by the log, whatever entrance they failed at.
     pub lockouts: Vec<Lockout>,
-    /// Failures that count now, wherever they happened: guesses at other entrances add up here.
+    /// Failures at other entrances that count now: guesses there and here add up.
     #[serde(default)]
     pub failures: Vec<Failure>,
     /// Failures of an address before this instant are forgotten (an operator unlocked it).
@@ -133,7 +137,7 @@ pub enum Report {
         /// `wrong_password`, `unknown_user`, `account_locked`, `too_many_auth`, ...
         class: String,
     },
-    /// A closed address kept coming; told once a minute.
+    /// An address was turned away so often that each time is not worth a report; told once a minute.
     LoginsRefused {
         /// An IPv4 address, or the /64 of an IPv6 address.
         ip: IpAddr,
@@ -148,6 +152,9 @@ pub enum Report {
         user: String,
         method: String,
     },
+    /// An entrance came in by the inner door for this session, which it records itself.
+    InnerOpened { session_id: String },
+    /// Also for a session of the inner door, when whoever opened it has had its time to say so.
     SessionClosed {
         session_id: String,
         /// Bytes from the client to the environment.

@@ -95,6 +95,7 @@ impl Metrics {
             Report::LoginSucceeded { .. } => "login_succeeded",
             Report::LoginFailed { .. } => "login_failed",
             Report::LoginsRefused { .. } => "logins_refused",
+            Report::InnerOpened { .. } => "inner_opened",
             Report::SessionOpened { .. } => "session_opened",
             Report::SessionClosed { .. } => "session_closed",
         };

@@ -43,6 +43,8 @@ pub struct Provisioner {
     pub passwords: Passwords,
     pub recorder: Recorder,
     pub metrics: Metrics,
+    /// OpenSSH public key line of the CA whose certificates open the inner doors.
+    pub user_ca: String,
     /// Meant when an environment names no image.
     pub image: String,
     pub image_jupyter: String,

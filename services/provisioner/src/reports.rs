@@ -156,6 +156,8 @@ impl Recorder {
                 };
                 self.login(&source, 0, |state| record::refused(state, refused.clone())).await
             }
+            // the entrance records it; the sentry remembers that somebody must close it
+            Report::InnerOpened { .. } => Ok(()),
             Report::SessionOpened { session_id, ip, user, method } => {
                 let Some(session) = self.session(env, session_id) else { return Ok(()) };
                 let opened = SessionOpened {

@@ -21,6 +21,7 @@ mod jupyter;
 mod log_lines;
 mod policy;
 mod reap;
+mod refusals;
 mod reporter;
 mod samples;
 mod send_reports;
@@ -50,6 +51,7 @@ use failure_memory::FailureMemory;
 use health::Vitals;
 use policy::PolicyKeeper;
 use reap::Children;
+use refusals::Refusals;
 
 /// At a stop: the grace of sessions, the acknowledgement of their last bytes, and a little.
 const SESSIONS_END_WAIT: Duration = Duration::from_secs(5);
@@ -101,12 +103,18 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     health::start(config.health, vitals, last.clone()).await.map_err(RunError::Health)?;
 
     let (connections, tasks, stop) = (TaskTracker::new(), TaskTracker::new(), shutdown.clone());
+    let refusals = Arc::new(Refusals::default());
+    tasks.spawn(refusals::run(refusals.clone(), reporter.clone(), config.tell_every(), stop.clone()));
     let around = Surroundings {
         door: door.clone(),
+        refusals,
         reporter: reporter.clone(),
         children: children.clone(),
         sshd: config.sshd.clone(),
         sshd_config: config.sshd_config.clone(),
+        user_ca: apply::user_ca_file(&config),
+        principals: apply::principals_file(&config),
+        stop: stop.clone(),
     };
     let keeper = PolicyKeeper {
         config: config.clone(),
@@ -115,6 +123,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         entrance: Entrance {
             around: Arc::new(around),
             listen: config.listen.clone(),
+            inner_listen: config.inner_listen.clone(),
+            inner_open: false,
             host_keys: Some(host_keys),
             open: open.clone(),
             connections: connections.clone(),

@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accept::Entrance;
 use crate::apply::{self, ApplyError};
-use crate::atomic_file;
 use crate::config::Config;
 use crate::control::{Control, ControlError};
 use crate::door::Door;
 use crate::send_reports::backoff;
+use crate::{atomic_file, boot, host_keys};
 
 /// How long the control plane is asked before the cached policy is used.
 const CACHE_AFTER: Duration = Duration::from_secs(10);
@@ -79,7 +79,8 @@ impl PolicyKeeper {
 
     /// While nothing is in force, no longer than until the cache is due.
     async fn ask(&mut self, have: Option<&str>, cache_at: Instant) -> Asked {
-        let ask = self.control.policy(have.unwrap_or_default());
+        let host_key = self.host_key();
+        let ask = self.control.policy(have.unwrap_or_default(), host_key.as_deref());
         let answer = match have {
             Some(_) => ask.await,
             None => match timeout_at(cache_at.max(Instant::now() + RETRY_WAIT_MAX), ask).await {
@@ -134,7 +135,7 @@ impl PolicyKeeper {
     async fn tell(&self, version: Option<&str>) -> bool {
         let Some(version) = version else { return true };
         for delay in backoff().take(TELL_TRIES_MAX) {
-            match self.control.applied(version).await {
+            match self.control.applied(version, self.host_key().as_deref()).await {
                 Ok(()) => return true,
                 Err(error) => {
                     tracing::debug!(error = %error.chain(), version, "cannot tell that a policy is in force");
@@ -155,6 +156,14 @@ impl PolicyKeeper {
             Ok(()) => tracing::info!("the control plane answers again"),
             Err(error) => tracing::warn!(error = %error.chain(), "no policy from the control plane"),
         }
+    }
+
+    /// What the inner door shows, once it is open; without the comment of the file.
+    fn host_key(&self) -> Option<String> {
+        let file = host_keys::public_file(&boot::host_keys_dir(&self.config), host_keys::PINNED);
+        let line = self.entrance.inner_open.then(|| fs::read_to_string(file).ok()).flatten()?;
+        let mut words = line.split_whitespace();
+        Some(format!("{} {}", words.next()?, words.next()?))
     }
 
     fn cache(&self) -> PathBuf {

@@ -259,8 +259,12 @@ impl Spool {
 
 fn note_session(open: &mut BTreeSet<String>, report: &Report) {
     match report {
-        Report::SessionOpened { session_id, .. } => drop(open.insert(session_id.clone())),
-        Report::SessionClosed { session_id, .. } => drop(open.remove(session_id)),
+        Report::SessionOpened { session_id, .. } | Report::InnerOpened { session_id } => {
+            open.insert(session_id.clone());
+        }
+        Report::SessionClosed { session_id, .. } => {
+            open.remove(session_id);
+        }
         Report::LoginSucceeded { .. } | Report::LoginFailed { .. } | Report::LoginsRefused { .. } => {}
     }
 }

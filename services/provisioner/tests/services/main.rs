@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod engine;
+mod inner_door;
 mod life;
 mod stand;

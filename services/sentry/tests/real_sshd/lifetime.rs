@@ -124,6 +124,7 @@ async fn sigterm_ends_sessions_with_records() {
             Report::LoginSucceeded { .. }
             | Report::LoginFailed { .. }
             | Report::LoginsRefused { .. }
+            | Report::InnerOpened { .. }
             | Report::SessionOpened { .. } => None,
         })
         .collect();
