@@ -182,6 +182,8 @@ catalogue! {
         EnvStartRequested 1, rule "env/start.rs", by ["api"], reacts ["provisioner"], tables ["environments"];
         EnvDeleteRequested 1, rule "env/delete.rs", by ["api", "provisioner"], reacts ["provisioner"], tables ["environments"];
         EnvDeleted 1, rule "env/delete.rs", by ["provisioner"], reacts ["provisioner"], tables ["environments"];
+        EnvEndsSoon 1, rule "env/idle.rs", by ["provisioner"], reacts ["provisioner"], tables ["environments"];
+        JobMarked 1, rule "env/job.rs", by ["api"], reacts ["provisioner"], tables ["environments"];
         AllowListSet 1, rule "env/allow_list.rs", by ["api"], reacts ["provisioner"], tables ["environments"];
     }
     Port "port" PortEvent {

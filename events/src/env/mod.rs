@@ -6,6 +6,8 @@ pub mod deadlines;
 pub mod delete;
 pub mod expire;
 pub mod fail;
+pub mod idle;
+pub mod job;
 pub mod observe;
 pub mod progress;
 pub mod request;
@@ -44,6 +46,9 @@ pub struct EnvRequested {
     /// Seconds after the request when it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_s: Option<u64>,
+    /// Seconds without traffic after which it is stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_s: Option<u64>,
     /// Source ranges that may connect; empty means everyone.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
@@ -195,8 +200,41 @@ pub enum RequestCause {
     Asked,
     /// Its time to live ended.
     TtlEnded,
+    /// Nobody used it for as long as it was given.
+    Idle,
     /// It never got what it needs to begin.
     NeverStarted,
+}
+
+impl RequestCause {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::TtlEnded => "ttl_ended",
+            Self::Idle => "idle",
+            Self::NeverStarted => "never_started",
+        }
+    }
+}
+
+/// The environment will be stopped because it is idle, or deleted because its time ends, at this instant;
+/// or, once it was said, it will not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EnvEndsSoon {
+    /// `idle` or `ttl_ended`.
+    pub cause: RequestCause,
+    /// `None` takes it back: it is used again, or a job was marked.
+    pub at: Option<DateTime<Utc>>,
+}
+
+/// Somebody said that a job runs in the environment: until then it neither counts as idle nor ends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JobMarked {
+    /// `None` takes the mark away.
+    pub until: Option<DateTime<Utc>>,
+    /// What it is, for a person.
+    #[serde(default)]
+    pub note: String,
 }
 
 /// The environment shall stop; its data stays.
@@ -270,6 +308,7 @@ pub(crate) mod testing {
             ssh_public_keys: vec![],
             jupyter: false,
             ttl_s: None,
+            idle_s: None,
             allow_list: vec![],
             datasets: vec![],
             gateway_only: false,

@@ -65,6 +65,7 @@ fn decide(state: &Env, step: &Step, now: DateTime<Utc>) -> Option<EnvEvent> {
         ssh_public_keys: vec![],
         jupyter: false,
         ttl_s,
+        idle_s: ttl_s,
         allow_list: vec![],
         datasets: vec![],
         gateway_only: false,

@@ -111,7 +111,11 @@ fn assert_environment(row: &EnvironmentRow, fold: &Env) {
     assert_eq!(row.allow_list, fold.allow_list);
     assert_eq!((&row.owner, &row.name, &row.image), (&asked.owner, &asked.name, &asked.image));
     assert_eq!((row.resources, row.jupyter, row.ttl_s), (asked.resources, asked.jupyter, asked.ttl_s));
-    assert_eq!(row.expires_at, fold.expires_at());
+    assert_eq!((row.expires_at, row.idle_s), (fold.expires_at(), asked.idle_s));
+    assert_eq!(
+        (row.job_until, row.stops_at, row.deletes_at),
+        (fold.job_until, fold.stops_at, fold.deletes_at)
+    );
 }
 
 async fn assert_ports(projections: &Projections, log: &[Recorded]) {

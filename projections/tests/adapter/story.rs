@@ -147,6 +147,9 @@ impl Story {
                     EnvFailed { phase: Phase::Image, code: "image_missing".into(), reason },
                 )
             }
+            9 if which.is_multiple_of(5) => env::job::mark(state, u64::from(which), "a job", now),
+            9 if which.is_multiple_of(3) => env::idle::idle(state, now - TimeDelta::days(1), now),
+            9 if which.is_multiple_of(7) => env::expire::expire(state, now + TimeDelta::days(1)),
             8 if which.is_multiple_of(2) => env::stop::request_stop(state, RequestCause::Asked, now),
             8 => env::stop::stopped(state),
             9 => env::start::request_start(state, now),
@@ -355,6 +358,7 @@ pub fn asked(which: u8, now: DateTime<Utc>) -> EnvRequested {
             1 => Some(3_600),
             _ => Some(u64::MAX),
         },
+        idle_s: which.is_multiple_of(2).then_some(3_600),
         allow_list: ranges(which),
         datasets: vec![],
         gateway_only: false,

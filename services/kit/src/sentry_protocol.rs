@@ -6,7 +6,7 @@
 //!
 //! | call | what |
 //! | --- | --- |
-//! | `GET /v1/policy?have=<version>`, header [`HOST_KEY_HEADER`] | 200 [`Policy`] as soon as the version in force differs from `have`, or 204 after [`POLICY_WAIT_S`] |
+//! | `GET /v1/policy?have=<version>`, headers [`HOST_KEY_HEADER`] and [`ACTIVE_AT_HEADER`] | 200 [`Policy`] as soon as the version in force differs from `have`, or 204 after [`POLICY_WAIT_S`] |
 //! | `POST /v1/applied` [`Applied`] | 204: the policy of this version is in force, port 22 accepts |
 //! | `POST /v1/reports` [`Reports`] | 200 [`ReportsAccepted`]: everything through that number is in the log |
 //!
@@ -32,6 +32,10 @@ pub const INNER_PORT: u16 = 2022;
 /// What the inner door shows, as in [`Applied::host_key`]: said with each policy request, so that a
 /// provisioner that has just started knows it too.
 pub const HOST_KEY_HEADER: &str = "portreeve-host-key";
+
+/// When there was traffic last, RFC 3339: said with each policy request. While an end for idleness was
+/// announced, a sentry asks anew as soon as there is traffic.
+pub const ACTIVE_AT_HEADER: &str = "portreeve-active-at";
 
 /// The longest the provisioner holds a policy request open.
 pub const POLICY_WAIT_S: u64 = 25;
@@ -60,6 +64,9 @@ pub struct Policy {
     pub user_ca: Option<String>,
     /// Set when JupyterLab shall run.
     pub jupyter: Option<Jupyter>,
+    /// Whoever is at a terminal is told that the environment ends soon, and when.
+    #[serde(default)]
+    pub ends_soon: Option<EndsSoon>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,6 +87,14 @@ pub struct Failure {
 pub struct Forgiven {
     pub ip: IpAddr,
     pub at: DateTime<Utc>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EndsSoon {
+    pub at: DateTime<Utc>,
+    /// It is stopped because nobody uses it, and traffic keeps it; otherwise it is deleted because its
+    /// time ends.
+    pub idle: bool,
 }
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]

@@ -109,6 +109,7 @@ impl Fold {
             | EnvEvent::EnvStopRequested(_)
             | EnvEvent::EnvDeleteRequested(_)
             | EnvEvent::PodLost(_)
+            | EnvEvent::EnvEndsSoon(_)
             | EnvEvent::AllowListSet(_) => {
                 known.member.origin = Origin::of(recorded);
                 known.ring();
@@ -118,6 +119,7 @@ impl Fold {
             | EnvEvent::PodReady(_)
             | EnvEvent::EnvProgressed(_)
             | EnvEvent::EnvFailed(_)
+            | EnvEvent::JobMarked(_)
             | EnvEvent::EnvStopped(_)
             | EnvEvent::EnvDeleted(_) => {}
         }

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of SQL and the public API; the only importer of `bollard` and `kube`.
 
+mod activity;
 pub mod allow_list;
 mod bring_up;
 mod capabilities;
@@ -61,6 +62,7 @@ use nats::{ConnectError, LogError, MasterKeys, TopologyError, WorkError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::activity::Activity;
 use crate::compute::Compute;
 use crate::containers::{Containers, Settings};
 use crate::fleet::Fleet;
@@ -254,6 +256,7 @@ fn compose(
         recorder: Recorder::new(log.clone(), Arc::clone(&fleet), metrics.clone()),
         engine,
         user_ca,
+        activity: Activity::default(),
         image: config.image.clone(),
         image_jupyter: config.image_jupyter.clone(),
         turns: Turns::default(),

@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use data_encoding::HEXLOWER;
-use kit::sentry_protocol::{Jupyter, Policy};
+use events::env::Env;
+use kit::sentry_protocol::{EndsSoon, Jupyter, Policy};
 use sha2::{Digest, Sha256};
 use ssh_key::{HashAlg, PublicKey};
 
@@ -41,9 +42,17 @@ pub fn compute(truth: &Truth, secrets: PolicySecrets, user_ca: &str, now: DateTi
         forgiven: member.doors.forgiven(now),
         user_ca: Some(user_ca.to_owned()),
         jupyter: secrets.jupyter_token.map(|token| Jupyter { token }),
+        ends_soon: ends_soon(&member.env),
     };
     policy.version = version_of(&policy);
     Computed { policy, password_number: member.credential.number, fingerprints }
+}
+
+/// The nearest end that was announced.
+fn ends_soon(env: &Env) -> Option<EndsSoon> {
+    let idle = env.stops_at.map(|at| EndsSoon { at, idle: true });
+    let ttl = env.deletes_at.map(|at| EndsSoon { at, idle: false });
+    idle.into_iter().chain(ttl).min_by_key(|soon| soon.at)
 }
 
 /// Digest of everything but the version itself.

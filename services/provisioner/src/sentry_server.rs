@@ -22,7 +22,8 @@ use events::env::observe::ready;
 use events::env::{Env, EnvRefusal, InnerDoor, Status};
 use events::ids::{EnvId, TenantId};
 use kit::sentry_protocol::{
-    Applied, HOST_KEY_HEADER, INNER_PORT, POLICY_WAIT_S, REPORTS_MAX, Reports, ReportsAccepted,
+    ACTIVE_AT_HEADER, Applied, HOST_KEY_HEADER, INNER_PORT, POLICY_WAIT_S, REPORTS_MAX, Reports,
+    ReportsAccepted,
 };
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -133,6 +134,10 @@ async fn policy(
 ) -> Result<Response, Refused> {
     let env = sentries.authenticate(&headers).await?;
     let host_key = headers.get(HOST_KEY_HEADER).and_then(|value| value.to_str().ok()).and_then(readable_key);
+    if let Some(active_at) = headers.get(ACTIVE_AT_HEADER).and_then(|value| value.to_str().ok()?.parse().ok())
+    {
+        sentries.provisioner.activity.hear(&env, active_at);
+    }
     let fleet = &sentries.provisioner.fleet;
     let mut bell = fleet.bell(&env).ok_or(Refused::Gone)?;
     let deadline = Instant::now() + Duration::from_secs(POLICY_WAIT_S);

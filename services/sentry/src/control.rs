@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use kit::sentry_protocol::{Applied, HOST_KEY_HEADER, POLICY_WAIT_S, Policy, Reports, ReportsAccepted};
+use chrono::{DateTime, Utc};
+use kit::sentry_protocol::{
+    ACTIVE_AT_HEADER, Applied, HOST_KEY_HEADER, POLICY_WAIT_S, Policy, Reports, ReportsAccepted,
+};
 use reqwest::{Response, StatusCode};
 
 use crate::config::{Config, ControlUrl};
@@ -69,10 +72,16 @@ impl Control {
     }
 
     /// The policy, once its version differs from `have`; `None`: not within the time of one request.
-    /// `host_key` is what the inner door shows, once it is open.
-    pub async fn policy(&self, have: &str, host_key: Option<&str>) -> Result<Option<Policy>, ControlError> {
+    /// `host_key` is what the inner door shows, once it is open; `active_at` when there was traffic last.
+    pub async fn policy(
+        &self,
+        have: &str,
+        host_key: Option<&str>,
+        active_at: DateTime<Utc>,
+    ) -> Result<Option<Policy>, ControlError> {
         let call = "GET /v1/policy";
         let mut request = self.http.get(format!("{}/v1/policy", self.base)).query(&[("have", have)]);
+        request = request.header(ACTIVE_AT_HEADER, active_at.to_rfc3339());
         if let Some(host_key) = host_key {
             request = request.header(HOST_KEY_HEADER, host_key);
         }

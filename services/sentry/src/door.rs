@@ -338,6 +338,7 @@ mod tests {
             forgiven: vec![],
             user_ca: None,
             jupyter: None,
+            ends_soon: None,
         }
     }
 

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod accept;
+mod activity;
 mod apply;
 mod atomic_file;
 mod boot;
@@ -30,6 +31,7 @@ mod shadow;
 mod spool;
 mod sshd_log;
 mod tcp_info;
+mod tell_terminals;
 
 use std::io;
 use std::sync::Arc;
@@ -94,6 +96,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let open = Arc::new(AtomicBool::new(false));
     let (version_tx, version) = watch::channel(None);
     let (jupyter_tx, jupyter) = watch::channel(None);
+    let (active_at_tx, active_at) = watch::channel(Utc::now());
     let vitals = Vitals {
         open: open.clone(),
         version: version.clone(),
@@ -131,10 +134,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
             stop: stop.clone(),
         },
         jupyter: jupyter_tx,
+        active_at,
+        told: None,
         version: version_tx,
         failing: false,
     };
     tasks.spawn(keeper.run(stop.clone()));
+    let port = config.jupyter_port;
+    tasks.spawn(activity::run(door.clone(), jupyter.clone(), port, active_at_tx, stop.clone()));
     tasks.spawn(jupyter::run(config.clone(), children.clone(), jupyter, stop.clone()));
     tasks.spawn(samples::run(door.clone(), samples, stop.clone()));
     tasks.spawn(make_slow_host_keys(config, children, version, stop));

@@ -165,6 +165,7 @@ impl Stand {
             ssh_public_keys: vec![],
             jupyter: false,
             ttl_s: None,
+            idle_s: None,
             allow_list: vec![],
             datasets: vec![],
             gateway_only: false,

@@ -166,6 +166,7 @@ impl World {
             forgiven: vec![],
             user_ca: None,
             jupyter: None,
+            ends_soon: None,
         }
     }
 
