@@ -50,6 +50,7 @@ enum Command {
     Api(standalone::ApiArgs),
     Provisioner(standalone::ProvisionerArgs),
     Projector(standalone::ProjectorArgs),
+    Gateway(standalone::GatewayArgs),
     Sentry(sentry::config::Config),
 }
 
@@ -108,6 +109,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
             Ok(args.check()?.run(kit::shutdown::on_signal()?).await?)
         }
         Command::Projector(args) => {
+            args.common.log.init(LOG_ALONE);
+            Ok(args.check()?.run(kit::shutdown::on_signal()?).await?)
+        }
+        Command::Gateway(args) => {
             args.common.log.init(LOG_ALONE);
             Ok(args.check()?.run(kit::shutdown::on_signal()?).await?)
         }

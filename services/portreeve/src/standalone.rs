@@ -153,6 +153,40 @@ impl Standalone<projector::Config> {
     }
 }
 
+/// Lead SSH connections into environments
+#[derive(Debug, clap::Args)]
+pub struct GatewayArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Where people connect
+    #[arg(long, env = "PORTREEVE_SSH_LISTEN", default_value = "127.0.0.1:2222", value_parser = settings::listen_address)]
+    ssh_listen: SocketAddr,
+    /// Seconds that sessions may go on after a signal to end
+    #[arg(long, env = "PORTREEVE_SSH_DRAIN_S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=10))]
+    ssh_drain_s: u64,
+}
+
+impl GatewayArgs {
+    pub fn check(self) -> Result<Standalone<gateway::Config>, BadSetting> {
+        let config = gateway::Config {
+            nats: self.common.nats_config("gateway")?,
+            master_keys: needed_master_keys()?,
+            listen: self.ssh_listen,
+            drain_s: self.ssh_drain_s,
+        };
+        Ok(Standalone { config, health_listen: self.common.health_listen })
+    }
+}
+
+impl Standalone<gateway::Config> {
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), StandaloneError> {
+        let (config, health) = (self.config, Health::default());
+        let served = health.clone();
+        let run = |drain| gateway::run(config, health, drain);
+        alone("gateway", self.health_listen, served, shutdown, run).await
+    }
+}
+
 /// Turn requests into ports, passwords and containers
 #[derive(Debug, clap::Args)]
 pub struct ProvisionerArgs {

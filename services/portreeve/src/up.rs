@@ -305,12 +305,19 @@ impl Start<'_> {
             database_url: reached.database_url.expose_secret().to_owned(),
             listen: self.settings.listen,
             ssh_host: self.settings.ssh_host.clone(),
-            gateway_port: self.settings.gateway_port,
+            gateway_port: self.settings.ssh_listen.port(),
             gateway_only: self.settings.gateway_only,
             default_image: self.settings.image.clone(),
             wait_s: self.settings.wait_s,
         };
         services.start("api", |drain| api::run(api, health.clone(), drain));
+        let gateway = gateway::Config {
+            nats: self.nats_config(reached, "gateway"),
+            master_keys: master_keys.clone(),
+            listen: self.settings.ssh_listen,
+            drain_s: self.settings.ssh_drain_s,
+        };
+        services.start("gateway", |drain| gateway::run(gateway, health.clone(), drain));
         services
     }
 
@@ -363,7 +370,7 @@ impl Start<'_> {
             ended = services.first_end() => return Err(ended.into()),
             ready = self.unless_given_up(http) => ready?,
         }
-        self.ready("services", "projector, provisioner, api");
+        self.ready("services", "projector, provisioner, api, gateway");
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use crate::kube_args::{Compute, KubeArgs, KubeExposure};
 use crate::settings::{self, BadSetting, LogArgs, PortRange};
 
 /// The services of `up` that have a NATS user of their own, and who makes the streams.
-pub const NATS_USERS: [&str; 4] = ["setup", "api", "provisioner", "projector"];
+pub const NATS_USERS: [&str; 5] = ["setup", "api", "provisioner", "projector", "gateway"];
 
 /// Run everything on this machine: NATS, PostgreSQL, all services, the containers engine
 #[derive(Debug, clap::Args)]
@@ -22,9 +22,12 @@ pub struct UpArgs {
     /// Where HTTP is served
     #[arg(long, env = "PORTREEVE_LISTEN", default_value = "127.0.0.1:8080", value_parser = settings::listen_address)]
     listen: SocketAddr,
-    /// Where the SSH gateway will listen
+    /// Where the SSH gateway listens
     #[arg(long, env = "PORTREEVE_SSH_LISTEN", default_value = "127.0.0.1:2222", value_parser = settings::listen_address)]
     ssh_listen: SocketAddr,
+    /// Seconds that sessions of the SSH gateway may go on after Ctrl-C
+    #[arg(long, env = "PORTREEVE_SSH_DRAIN_S", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=10))]
+    ssh_drain_s: u64,
     /// The name of this machine that users are shown
     #[arg(long, env = "PORTREEVE_SSH_HOST", default_value = "127.0.0.1", value_parser = settings::host_name)]
     ssh_host: String,
@@ -103,7 +106,8 @@ pub enum Engine {
 pub struct UpSettings {
     pub data_dir: PathBuf,
     pub listen: SocketAddr,
-    pub gateway_port: u16,
+    pub ssh_listen: SocketAddr,
+    pub ssh_drain_s: u64,
     pub gateway_only: bool,
     pub ssh_host: String,
     pub bind_host: IpAddr,
@@ -151,7 +155,8 @@ impl UpArgs {
             master_keys: master_keys()?,
             data_dir: self.data_dir,
             listen: self.listen,
-            gateway_port: self.ssh_listen.port(),
+            ssh_listen: self.ssh_listen,
+            ssh_drain_s: self.ssh_drain_s,
             ssh_host: self.ssh_host,
             bind_host: self.bind_host,
             ports: self.ports,
@@ -233,7 +238,7 @@ mod tests {
     fn the_defaults_can_be_meant() {
         let settings = check(&[]).unwrap();
         assert_eq!(settings.ports, PortRange(30000..=32767));
-        assert_eq!(settings.gateway_port, 2222);
+        assert_eq!(settings.ssh_listen.port(), 2222);
     }
 
     #[test]

@@ -82,6 +82,11 @@ impl Installation {
         format!("http://127.0.0.1:{}", self.listen)
     }
 
+    /// The port of the SSH gateway.
+    pub fn ssh_port(&self) -> u16 {
+        self.ssh_listen
+    }
+
     /// The administrator's token; there after the first start.
     pub fn admin_token(&self) -> anyhow::Result<String> {
         let path = self.data_dir().join("admin.token");

@@ -14,6 +14,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("projections", &["events"], &["harness"]),
     ("kit", &[], &[]),
     ("ssh", &[], &["harness"]),
+    ("gateway", &["events", "nats", "kit", "ssh"], &[]),
     ("api", &["events", "nats", "projections", "kit"], &["harness"]),
     ("provisioner", &["events", "nats", "kit"], &["harness"]),
     ("projector", &["events", "nats", "projections", "kit"], &["harness"]),
@@ -21,7 +22,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     // the one place where services meet in one process
     (
         "portreeve",
-        &["events", "nats", "projections", "kit", "api", "provisioner", "projector", "sentry"],
+        &["events", "nats", "projections", "kit", "api", "gateway", "provisioner", "projector", "sentry"],
         &["harness"],
     ),
     ("harness", &[], &[]),

@@ -1,0 +1,247 @@
+//! What happens to one connection? It says who it is, proves it, and leads on.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use events::env::Env;
+use events::env::allow_list::is_allowed;
+use events::ids::TenantId;
+use nats::{Log, Vault};
+use secrecy::SecretString;
+use ssh::keys::PublicLine;
+use ssh::server::{Answer, Event, Incoming, Server};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::attempt::{AttemptError, Attempts, From, Verdict};
+use crate::directory::Directory;
+use crate::door::{Door, Place};
+use crate::metrics::Metrics;
+use crate::trouble::chain;
+use crate::who::{self, Who};
+
+/// From the connection to being let in.
+const GRACE: Duration = Duration::from_secs(60);
+/// Wrong passwords of one connection, whatever they are for.
+const WRONG_MAX: usize = 5;
+/// For an environment that the directory does not know yet.
+const CATCH_UP_MAX: Duration = Duration::from_secs(2);
+
+/// What all connections share.
+pub struct Gateway {
+    pub attempts: Attempts,
+    pub directory: Arc<Directory>,
+    pub log: Log,
+    pub vault: Vault,
+    pub server: Server,
+    pub metrics: Metrics,
+    pub door: Door,
+    /// Ends sessions that are still there when the time to drain is over.
+    pub cut: CancellationToken,
+    pub sessions: TaskTracker,
+}
+
+/// Somebody who proved who they are.
+#[derive(Debug, Clone)]
+pub struct Admitted {
+    pub who: Who,
+    pub tenant: TenantId,
+    pub ip: IpAddr,
+    pub method: &'static str,
+    pub key_fingerprint: Option<String>,
+}
+
+/// What a question comes to.
+enum Outcome {
+    /// `None`: the key may be used; nothing is proven yet.
+    Yes(Option<Admitted>),
+    No,
+    Closed(DateTime<Utc>),
+}
+
+/// An environment that this address may connect to.
+struct Found {
+    who: Who,
+    tenant: TenantId,
+    env: Env,
+}
+
+impl Gateway {
+    pub async fn serve(self: Arc<Self>, socket: TcpStream, ip: IpAddr, place: Place) {
+        let _counted = Counted::new(&self.metrics.connections);
+        let greeted = async {
+            let mut incoming = match self.server.greet(socket).await {
+                Ok(incoming) => incoming,
+                Err(error) => {
+                    tracing::debug!(%ip, error = chain(&error), "a connection that was none");
+                    return None;
+                }
+            };
+            let admitted = self.admit(&mut incoming, ip).await;
+            admitted.map(|(admitted, client)| (incoming, admitted, client))
+        };
+        let greeted = tokio::time::timeout(GRACE, greeted).await;
+        drop(place);
+        if let Ok(Some((incoming, admitted, client))) = greeted {
+            self.lead_on(incoming, admitted, client).await;
+        }
+    }
+
+    /// Answers questions until somebody is let in; also what the client says it is.
+    async fn admit(&self, incoming: &mut Incoming, ip: IpAddr) -> Option<(Admitted, String)> {
+        let mut admitted = None;
+        let mut wrong = 0;
+        while let Some(event) = incoming.next().await {
+            let (answer, outcome) = match event {
+                Event::LetIn { client } => return admitted.map(|admitted| (admitted, client)),
+                Event::Password { user, password, answer } => {
+                    let outcome = self.password(&user, password, ip).await;
+                    wrong += usize::from(matches!(outcome, Ok(Outcome::No)));
+                    (answer, outcome)
+                }
+                Event::KeyOffered { user, key, answer } => (answer, self.key(&user, &key, ip, false).await),
+                Event::KeyProven { user, key, answer } => (answer, self.key(&user, &key, ip, true).await),
+            };
+            let go = self.answer(answer, outcome, &mut admitted, ip);
+            let go = go.or_else(|| (wrong >= WRONG_MAX).then(|| "too many wrong passwords".to_owned()));
+            if let Some(why) = go {
+                incoming.say_and_go(&why).await;
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Answers one question; a text when the connection must end.
+    fn answer(
+        &self,
+        answer: Answer,
+        outcome: Result<Outcome, AttemptError>,
+        admitted: &mut Option<Admitted>,
+        ip: IpAddr,
+    ) -> Option<String> {
+        match outcome {
+            Ok(Outcome::Yes(proven)) => {
+                if let Some(proven) = proven {
+                    self.metrics.login("let_in");
+                    *admitted = Some(proven);
+                }
+                answer.yes();
+                None
+            }
+            Ok(Outcome::No) => {
+                self.metrics.login("refused");
+                answer.no();
+                None
+            }
+            Ok(Outcome::Closed(until)) => {
+                self.metrics.login("closed");
+                answer.no();
+                Some(closed_text(until, Utc::now()))
+            }
+            Err(error) => {
+                tracing::error!(%ip, error = chain(&error), "a login cannot be checked");
+                self.metrics.login("unknown");
+                answer.no();
+                Some("logins cannot be checked at the moment; try again in a minute".to_owned())
+            }
+        }
+    }
+
+    async fn password(
+        &self,
+        user: &str,
+        password: SecretString,
+        ip: IpAddr,
+    ) -> Result<Outcome, AttemptError> {
+        let Some(found) = self.find(user, ip).await? else {
+            self.attempts.nobody(password).await?;
+            return Ok(Outcome::No);
+        };
+        let from = From { tenant: &found.tenant, who: &found.who, ip };
+        Ok(match self.attempts.password(from, password).await? {
+            Verdict::Right => Outcome::Yes(Some(found.admitted(ip, "password", None))),
+            Verdict::Wrong => Outcome::No,
+            Verdict::Closed(until) => Outcome::Closed(until),
+        })
+    }
+
+    async fn key(
+        &self,
+        user: &str,
+        key: &PublicLine,
+        ip: IpAddr,
+        proven: bool,
+    ) -> Result<Outcome, AttemptError> {
+        let Some(found) = self.find(user, ip).await? else { return Ok(Outcome::No) };
+        let from = From { tenant: &found.tenant, who: &found.who, ip };
+        if let Some(until) = self.attempts.closed(from).await? {
+            return Ok(Outcome::Closed(until));
+        }
+        if !self.keys(&found).iter().any(|known| known.is_same_key(key)) {
+            return Ok(Outcome::No);
+        }
+        let admitted = proven.then(|| found.admitted(ip, "publickey", Some(key.fingerprint())));
+        Ok(Outcome::Yes(admitted))
+    }
+
+    /// The keys that came with the environment, and its owner's.
+    fn keys(&self, found: &Found) -> Vec<PublicLine> {
+        let own = found.env.requested.iter().flat_map(|requested| requested.ssh_public_keys.clone());
+        let owner = found.env.owner().map(|owner| self.directory.keys_of(&found.tenant, owner));
+        let lines = own.chain(owner.into_iter().flatten());
+        lines.filter_map(|line| PublicLine::read(&line).ok()).collect()
+    }
+
+    /// `None` for whom the environment does not exist: nobody's, or not from this address.
+    async fn find(&self, user: &str, ip: IpAddr) -> Result<Option<Found>, AttemptError> {
+        let Some(who) = who::parse(user) else { return Ok(None) };
+        let tenant = match self.directory.tenant_of(&who.env) {
+            Some(tenant) => tenant,
+            None => {
+                let head = self.log.head().await?;
+                self.directory.wait_for(head, CATCH_UP_MAX).await;
+                let Some(tenant) = self.directory.tenant_of(&who.env) else { return Ok(None) };
+                tenant
+            }
+        };
+        let env = self.log.load::<Env>(&tenant, who.env.as_str()).await?.state;
+        let allowed = is_allowed(&env.allow_list, ip) && is_allowed(&self.directory.ranges_of(&tenant), ip);
+        if !allowed {
+            self.metrics.refused("address");
+            tracing::debug!(env.id = %who.env, %ip, "refused: not in the allow-list");
+        }
+        Ok((env.exists() && allowed).then_some(Found { who, tenant, env }))
+    }
+}
+
+impl Found {
+    fn admitted(&self, ip: IpAddr, method: &'static str, key_fingerprint: Option<String>) -> Admitted {
+        Admitted { who: self.who.clone(), tenant: self.tenant.clone(), ip, method, key_fingerprint }
+    }
+}
+
+fn closed_text(until: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let minutes = (until - now).num_seconds().max(0) / 60 + 1;
+    let unit = if minutes == 1 { "minute" } else { "minutes" };
+    format!("this address is closed for another {minutes} {unit} (too many failed passwords)")
+}
+
+/// Counts while it is held.
+pub struct Counted(prometheus_client::metrics::gauge::Gauge);
+
+impl Counted {
+    pub fn new(gauge: &prometheus_client::metrics::gauge::Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
