@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use ipnet::IpNet;
 
 use super::progress::PROGRESS_MAX;
-use super::{EnvEvent, EnvFailed, EnvProgressed, EnvRequested, Phase, PortPurpose};
+use super::{EnvEvent, EnvFailed, EnvProgressed, EnvRequested, Phase, PortPurpose, RequestCause};
 use crate::aggregate::Aggregate;
 use crate::ids::{PoolName, UserName};
 use crate::resources::Resources;
@@ -75,8 +75,8 @@ pub struct Env {
     pub progress: Vec<EnvProgressed>,
     /// When it last got ready.
     pub ready_at: Option<DateTime<Utc>>,
-    /// A delete was asked for; it is carried on with even after a failure.
-    pub delete_requested: bool,
+    /// Why a delete was asked for; it is carried on with even after a failure.
+    pub delete_cause: Option<RequestCause>,
     /// When it was lost, newest last; bounded by [`LOSSES_KEPT`].
     pub losses: Vec<DateTime<Utc>>,
 }
@@ -87,6 +87,11 @@ pub const LOSSES_KEPT: usize = 8;
 impl Env {
     pub fn exists(&self) -> bool {
         !matches!(self.status, Status::Absent | Status::Deleted)
+    }
+
+    /// It shall go, or is gone.
+    pub fn delete_requested(&self) -> bool {
+        self.delete_cause.is_some()
     }
 
     /// When its time to live ends.
@@ -186,7 +191,7 @@ impl Aggregate for Env {
             }
             EnvEvent::EnvDeleteRequested(asked) => {
                 self.pending(Status::Deleting, asked.deadline);
-                self.delete_requested = true;
+                self.delete_cause = Some(asked.cause);
             }
             EnvEvent::EnvDeleted(_) => {
                 self.settled(Status::Deleted);

@@ -54,7 +54,7 @@ impl Found {
     pub fn stays(&self) -> Result<(), Problem> {
         if !self.env.exists() {
             Err(Problem::refused(&EnvRefusal::NotFound))
-        } else if self.env.delete_requested {
+        } else if self.env.delete_requested() {
             Err(Problem::refused(&EnvRefusal::Deleting))
         } else {
             Ok(())

@@ -162,7 +162,7 @@ impl Fleet {
         let is_due = |env: &Env| {
             let overdue = env.deadline.is_some_and(|deadline| deadline <= now);
             let expired = env.expires_at().is_some_and(|end| end <= now);
-            overdue || (expired && !env.delete_requested)
+            overdue || (expired && !env.delete_requested())
         };
         let due = fold.known.iter().filter(|(_, known)| is_due(&known.member.env));
         due.map(|(env, known)| (env.clone(), known.member.tenant.clone())).collect()

@@ -8,7 +8,11 @@ use std::time::Duration;
 use chrono::Utc;
 use events::credential::{Credential, SecretRef, applied::password_applied, issue::issue};
 use events::env::{
-    Env, EnvFailed, EnvRequested, Phase, PortBound, PortPurpose, bind_port::bind_port, fail::fail, observe,
+    Env, EnvFailed, EnvRequested, Phase, PortBound, PortPurpose,
+    bind_port::bind_port,
+    fail::fail,
+    give_up::{PORT_POOL_EXHAUSTED, give_up},
+    observe,
     stop::stopped,
 };
 use events::ids::{PoolName, TenantId};
@@ -188,10 +192,11 @@ async fn react(
         Event::Env(EnvRequested(_)) if behaviour.exhausted.load(Ordering::SeqCst) => {
             let failed = EnvFailed {
                 phase: Phase::Port,
-                code: "port_pool_exhausted".to_owned(),
+                code: PORT_POOL_EXHAUSTED.to_owned(),
                 reason: "every port is taken".to_owned(),
             };
             log.decide(tenant, id, &cause("fail"), 0, |env: &Env| fail(env, failed.clone())).await?;
+            log.decide(tenant, id, &cause("give up"), 0, |env: &Env| give_up(env, Utc::now())).await?;
         }
         Event::Env(EnvRequested(asked)) => provide(log, vault, event, asked, port).await?,
         Event::Env(EnvStopRequested(_)) => {
