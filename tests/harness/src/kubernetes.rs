@@ -32,6 +32,9 @@ const LAST_NODE_PORT: u16 = 32_499;
 
 static NEXT_NODE_PORT: AtomicU16 = AtomicU16::new(FIRST_NODE_PORT);
 
+/// Where Pods have their addresses, as in tests/harness/kubernetes/settings.sh.
+const POD_CIDR: &str = "10.244.0.0/22";
+
 /// The label that every object of an installation carries.
 const INSTANCE_LABEL: &str = "portreeve.dev/instance";
 /// Kinds that an installation makes in the namespace of its environments; owners first.
@@ -153,7 +156,7 @@ impl Cluster {
     }
 
     pub async fn kubectl(&self, arguments: &[&str]) -> anyhow::Result<Answer> {
-        self.kubectl_with(arguments, None).await
+        self.kubectl_within(KUBECTL_AT_MOST, arguments, None).await
     }
 
     /// What `kubectl ... --output json` printed.
@@ -165,15 +168,22 @@ impl Cluster {
 
     /// Applies one or more objects, as YAML or JSON.
     pub async fn apply(&self, manifest: &str) -> anyhow::Result<()> {
-        let answer = self.kubectl_with(&["apply", "--filename", "-"], Some(manifest)).await?;
+        let apply = ["apply", "--filename", "-"];
+        let answer = self.kubectl_within(KUBECTL_AT_MOST, &apply, Some(manifest)).await?;
         ensure!(answer.success, "kubectl apply: {}", answer.stderr.trim());
         Ok(())
     }
 
-    async fn kubectl_with(&self, arguments: &[&str], input: Option<&str>) -> anyhow::Result<Answer> {
+    /// With something to read, and for as long as much work may take.
+    pub async fn kubectl_within(
+        &self,
+        at_most: Duration,
+        arguments: &[&str],
+        input: Option<&str>,
+    ) -> anyhow::Result<Answer> {
         let mut command = Command::new(self.bin.join("kubectl"));
         command.arg("--kubeconfig").arg(self.kubeconfig()).args(arguments);
-        run(command, input, KUBECTL_AT_MOST).await.with_context(|| format!("kubectl {}", arguments.join(" ")))
+        run(command, input, at_most).await.with_context(|| format!("kubectl {}", arguments.join(" ")))
     }
 
     /// Asks it to end, and kills it after 5 s.
@@ -200,6 +210,23 @@ impl Cluster {
         let answer = run(command, None, COMPONENT_AT_MOST).await?;
         ensure!(answer.success, "cluster.sh {verb} {}: {}", component.name(), answer.stderr.trim());
         Ok(())
+    }
+
+    /// What the system under test is told to use this cluster, one namespace for its environments, and one
+    /// port of this machine for their sentries.
+    pub fn settings(&self, namespace: &str, sentry_port: u16) -> Vec<(&'static str, String)> {
+        vec![
+            ("PORTREEVE_COMPUTE", "kubernetes".to_owned()),
+            ("PORTREEVE_KUBECONFIG", self.product_kubeconfig().display().to_string()),
+            ("PORTREEVE_KUBE_NAMESPACE", namespace.to_owned()),
+            ("PORTREEVE_KUBE_POD_CIDRS", POD_CIDR.to_owned()),
+            ("PORTREEVE_SENTRY_LISTEN", format!("0.0.0.0:{sentry_port}")),
+            ("PORTREEVE_SENTRY_URL", self.sentry_url(sentry_port)),
+        ]
+    }
+
+    pub fn sentry_url(&self, sentry_port: u16) -> String {
+        format!("http://{}:{sentry_port}", self.node_ip)
     }
 
     /// What the system under test asked the apiserver for, one object a finished request or watch (see

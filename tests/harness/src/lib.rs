@@ -8,6 +8,8 @@ pub mod free_ports;
 pub mod http;
 pub mod kubernetes;
 pub mod nats;
+pub mod played_control;
+pub mod played_node;
 pub mod portreeve;
 pub mod postgres;
 pub mod programs;
