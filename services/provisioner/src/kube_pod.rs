@@ -312,7 +312,8 @@ mod tests {
             json!({"cpu": "50m", "memory": "536870912", "nvidia.com/gpu": "1"}),
             "a device is not shared"
         );
-        let least = |thousandths, percent| part_of(Milli::from_thousandths(thousandths), percent).thousandths();
+        let least =
+            |thousandths, percent| part_of(Milli::from_thousandths(thousandths), percent).thousandths();
         assert_eq!([least(100, 1), least(1, 1), least(0, 1), least(150, 33)], [1, 1, 0, 50]);
     }
 

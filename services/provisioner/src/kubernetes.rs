@@ -27,7 +27,7 @@ use crate::compute::{Compute, ComputeError, Ending, File, Listed, Notice, Seen, 
 use crate::kube_answers::refused;
 use crate::kube_datasets;
 use crate::kube_objects::{self, ANNOTATION_SPEC, claim_names, env_of, pod_name, tenant_of};
-use crate::kube_reasons::{is_up, pods_wanted, seen, trouble};
+use crate::kube_reasons::{is_ready, pods_wanted, seen, trouble};
 use crate::kube_requests::{ConnectError, Requests};
 use crate::kube_settings::Settings;
 use crate::kube_watch::{self, Watched, Watching};
@@ -401,6 +401,6 @@ impl Compute for Kubernetes {
     }
 
     fn lets_through(&self, env: &EnvId) -> bool {
-        self.watched.pod(env).is_some_and(|pod| is_up(&pod))
+        self.watched.pod(env).is_some_and(|pod| is_ready(&pod))
     }
 }

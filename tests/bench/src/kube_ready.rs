@@ -75,7 +75,8 @@ struct Round {
 async fn round(cluster: &Cluster, count: usize) -> anyhow::Result<Round> {
     let namespace = namespace("ready");
     let sentry_port = free_ports::one()?;
-    let setup = Setup::new(None, node_ports(u16::try_from(count)?)?).with("PORTREEVE_KUBE_KEPT_PERCENT", KEPT_PERCENT);
+    let setup = Setup::new(None, node_ports(u16::try_from(count)?)?)
+        .with("PORTREEVE_KUBE_KEPT_PERCENT", KEPT_PERCENT);
     let settings = cluster.settings(&namespace, sentry_port);
     let setup = settings.iter().fold(setup, |setup, (name, value)| setup.with(name, value));
     let installation = Installation::new(setup)?;
@@ -111,7 +112,8 @@ async fn both(
 
     let control = PlayedControl::start(sentry_port, policy).await?;
     let began = Instant::now();
-    let applied = cluster.kubectl_within(READY_AT_MOST, &["apply", "--filename", "-"], Some(&manifests)).await?;
+    let applied =
+        cluster.kubectl_within(READY_AT_MOST, &["apply", "--filename", "-"], Some(&manifests)).await?;
     ensure!(applied.success, "kubectl apply: {}", applied.stderr);
     until_ready(cluster, namespace).await?;
     let theirs_s = began.elapsed().as_secs_f64();
@@ -159,16 +161,13 @@ async fn kubectl(cluster: &Cluster, namespace: &str, arguments: &[&str]) -> anyh
 }
 
 async fn until_ready(cluster: &Cluster, namespace: &str) -> anyhow::Result<()> {
-    let ready = ["wait", "--for=jsonpath={.status.readyReplicas}=1", "statefulsets", "--selector", OURS, WAIT];
+    let ready =
+        ["wait", "--for=jsonpath={.status.readyReplicas}=1", "statefulsets", "--selector", OURS, WAIT];
     kubectl(cluster, namespace, &ready).await.map(drop)
 }
 
 /// The objects of all environments as somebody would have written them, and one of their policies.
-async fn copy(
-    cluster: &Cluster,
-    namespace: &str,
-    sentry_url: &str,
-) -> anyhow::Result<(String, Value)> {
+async fn copy(cluster: &Cluster, namespace: &str, sentry_url: &str) -> anyhow::Result<(String, Value)> {
     let mut objects = Vec::new();
     for kind in KINDS {
         let get = ["--namespace", namespace, "get", kind, "--selector", OURS];
@@ -228,7 +227,8 @@ fn asked(cluster: &Cluster, namespace: &str) -> anyhow::Result<BTreeMap<String, 
     for request in cluster.requests()? {
         let (verb, object) = (&request["verb"], &request["objectRef"]);
         if object["namespace"] == namespace && verb != "watch" {
-            let what = format!("{} {}", verb.as_str().unwrap_or("?"), object["resource"].as_str().unwrap_or("?"));
+            let what =
+                format!("{} {}", verb.as_str().unwrap_or("?"), object["resource"].as_str().unwrap_or("?"));
             *counted.entry(what).or_default() += 1;
         }
     }

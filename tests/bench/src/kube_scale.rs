@@ -42,7 +42,8 @@ pub async fn measure(effort: Effort) -> anyhow::Result<Report> {
         .with("PORTREEVE_KUBE_EXPOSURE", "gateway-only")
         .with("PORTREEVE_SWEEP_INTERVAL_S", SWEEP_INTERVAL_S);
     let settings = cluster.settings(&namespace, sentry_port);
-    let installation = Installation::new(settings.iter().fold(setup, |setup, (name, value)| setup.with(name, value)))?;
+    let installation =
+        Installation::new(settings.iter().fold(setup, |setup, (name, value)| setup.with(name, value)))?;
     let curve = climb(&cluster, &namespace, &installation, &cluster.sentry_url(sentry_port), effort).await;
     let (curve, restart) = curve.with_context(|| harness::child::log_tail(&installation.log()))?;
     let each = |at: Option<&Mark>| at.map_or(0.0, |mark| mark.sweep_ms / mark.environments as f64);

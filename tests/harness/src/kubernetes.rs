@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
@@ -236,6 +236,35 @@ impl Cluster {
         // The last line may still be in writing.
         let whole = log.rfind('\n').map_or("", |end| &log[..end]);
         whole.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    }
+
+    /// A node of this name without a kubelet, labelled `played` with its name, as long as it is not found
+    /// silent: for some forty seconds.
+    pub async fn pretend_node(&self, name: &str) -> anyhow::Result<()> {
+        let node = json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": name, "labels": {"kubernetes.io/os": "linux", "played": name}},
+        });
+        self.apply(&node.to_string()).await?;
+        let (now, room) = (chrono::Utc::now(), json!({"cpu": "8", "memory": "16Gi", "pods": "110"}));
+        let now = now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        let status = json!({"status": {
+            "capacity": room, "allocatable": room,
+            "conditions": [{
+                "type": "Ready", "status": "True", "reason": "Played", "message": "no kubelet stands behind it",
+                "lastHeartbeatTime": now, "lastTransitionTime": now,
+            }],
+        }});
+        let patch = ["patch", "node", name, "--subresource=status", "--type=merge", "--patch"];
+        let answer = self.kubectl(&[&patch[..], &[&status.to_string()]].concat()).await?;
+        ensure!(answer.success, "kubectl patch node: {}", answer.stderr.trim());
+        Ok(())
+    }
+
+    pub async fn forget_node(&self, name: &str) -> anyhow::Result<()> {
+        let answer = self.kubectl(&["delete", "node", name, "--ignore-not-found"]).await?;
+        ensure!(answer.success, "kubectl delete node: {}", answer.stderr.trim());
+        Ok(())
     }
 
     /// Removes what an installation made in `namespace`, and the namespace, and waits until all is gone.

@@ -16,6 +16,7 @@ pub mod programs;
 pub mod real_engine;
 pub mod registry;
 pub mod ssh;
+pub mod way;
 
 pub use engine_double::EngineDouble;
 pub use eventually::eventually;

@@ -42,6 +42,15 @@ pub struct PlayedNode {
     _folder: tempfile::TempDir,
 }
 
+/// What is known of a container, each with those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    Runs,
+    /// Its startup probe has passed.
+    Started,
+    Ready,
+}
+
 /// What an environment's sentry does until it is ready, and after that.
 #[derive(Clone)]
 pub struct PlayedSentry {
@@ -90,21 +99,20 @@ impl PlayedNode {
         .await
     }
 
-    /// Says what a kubelet says of a container that runs; `started`: its startup probe has passed.
-    pub async fn say_running(&self, pod: &str, started: bool) -> anyhow::Result<()> {
+    /// Says what a kubelet says of a container that runs.
+    pub async fn say(&self, pod: &str, word: Word) -> anyhow::Result<()> {
+        let (started, ready) = (word != Word::Runs, word == Word::Ready);
         let now = Utc::now().to_rfc3339();
-        let condition = |kind: &str, so: bool| {
-            json!({"type": kind, "status": if so { "True" } else { "False" }, "lastTransitionTime": now})
-        };
+        let condition = |kind: &str, so: bool| json!({"type": kind, "status": if so { "True" } else { "False" }, "lastTransitionTime": now});
         let status = json!({
             "phase": "Running", "startTime": now,
             "conditions": [
                 condition("PodScheduled", true), condition("Initialized", true),
-                condition("ContainersReady", started), condition("Ready", started),
+                condition("ContainersReady", ready), condition("Ready", ready),
             ],
             "containerStatuses": [{
                 "name": "env", "image": "portreeve/env:dev", "imageID": "played", "containerID": "played://1",
-                "ready": started, "started": started, "restartCount": 0,
+                "ready": ready, "started": started, "restartCount": 0,
                 "state": {"running": {"startedAt": now}},
             }],
         });
@@ -204,7 +212,7 @@ impl PlayedNode {
             }
             let env_id = name.trim_end_matches("-0");
             let up = async {
-                node.say_running(&name, true).await?;
+                node.say(&name, Word::Ready).await?;
                 node.sentry(env_id, &url).await
             };
             match up.await {

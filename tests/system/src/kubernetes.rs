@@ -57,6 +57,11 @@ impl Kubernetes {
         Ok(names.lines().map(str::to_owned).collect())
     }
 
+    /// What the sentries dial.
+    pub fn sentry_url(&self) -> String {
+        self.cluster.sentry_url(self.sentry_port)
+    }
+
     /// Other settings than [`Engine::setup`]'s for one more process on the same cluster.
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         self.cluster.settings(&self.namespace, self.sentry_port)
