@@ -62,7 +62,7 @@ test-kubernetes: tools kubernetes ## the suite on a real one-node cluster (root)
 	deploy/image/build.sh --sentry $(target)/debug/sentry --variant base
 	deploy/image/services.sh --portreeve $(target)/debug/portreeve
 	$(call on_cluster,portreeve/env:dev portreeve/system:dev portreeve/postgres:dev,\
-	  cargo test --locked -p system --test kubernetes -- --test-threads=$(KUBERNETES_TEST_THREADS) $(ONLY))
+	  cargo test --locked --workspace --test kubernetes -- --test-threads=$(KUBERNETES_TEST_THREADS) $(ONLY))
 
 lint: tools lint-tools ## rustfmt, clippy, licences and allowed dependencies, shell scripts
 	cargo fmt --all --check

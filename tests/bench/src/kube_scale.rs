@@ -28,7 +28,7 @@ const ASKED_AT_ONCE: usize = 32;
 const STEP_AT_MOST: Duration = Duration::from_secs(3_600);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Nothing is asked for that long at each mark: what is done then is the price of being there.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_secs(30);
 const SWEEP_INTERVAL_S: u64 = 5;
 const GOAL: f64 = 1.5;
 /// As Linux counts processor time.

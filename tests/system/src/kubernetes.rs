@@ -104,7 +104,7 @@ impl Engine for Kubernetes {
 
 impl Inhabited for Kubernetes {
     /// kube-proxy hears of an address after the kubelet has said that the Pod is up, on a busy machine.
-    const ENTRANCE_AT_MOST: Duration = Duration::from_secs(5);
+    const ENTRANCE_AT_MOST: Duration = Duration::from_secs(20);
 
     fn no_such_image(&self) -> String {
         format!("127.0.0.1:{}/no-such-image:dev", self.registry.port())

@@ -31,6 +31,8 @@ async fn an_environment_costs_a_few_requests_and_being_there_none() {
     let world = World::on_kubernetes("requests").await.unwrap();
     let story = async {
         let api = world.api()?;
+        // what is listed at the start is listed by then
+        sweeps(&world, 2).await?;
         let mut seen = asked(&world)?;
         let mut envs = Vec::new();
         for number in 0..ENVIRONMENTS {

@@ -57,5 +57,6 @@ async fn a_minute_of_silence_on_the_way_to_the_cluster() {
 fn apiserver(kubeconfig: &str) -> anyhow::Result<String> {
     let line = kubeconfig.lines().find_map(|line| line.split_once("https://"));
     let server = line.context("the kubeconfig names no apiserver")?.1;
-    Ok(server.trim_end_matches(|c: char| !c.is_ascii_digit()).to_owned())
+    let end = server.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':')).unwrap_or(server.len());
+    Ok(server[..end].to_owned())
 }
