@@ -56,7 +56,15 @@ pub fn config(server: &NatsServer, user: &str) -> nats::Config {
     }
 }
 
+/// On a busy machine a create is still answered with port and password.
+const CREATE_WAIT_S: u64 = 10;
+
 pub async fn world() -> World {
+    world_waiting(CREATE_WAIT_S).await
+}
+
+/// A create waits at most this long for port and password.
+pub async fn world_waiting(wait_s: u64) -> World {
     let nats = NatsServer::start_with_users(nats::SERVER_CONF).await.unwrap();
     let postgres = Postgres::start().await.unwrap();
     nats::connect(&config(&nats, "setup")).await.unwrap().setup(1).await.unwrap();
@@ -85,7 +93,7 @@ pub async fn world() -> World {
         gateway_port: 2222,
         gateway_only: false,
         default_image: "portreeve/env:dev".to_owned(),
-        wait_s: 2,
+        wait_s,
     };
     let serving = api::serve(api, listener, health.clone(), ends.clone());
     tokio::spawn(async move {
