@@ -16,6 +16,7 @@ use harness::{Api, Installation, Setup, eventually, free_ports};
 use serde_json::{Value, json};
 
 use crate::Effort;
+use crate::kube_scale::{environments, metrics};
 use crate::report::{Better, Report, Run};
 
 const ENVIRONMENTS: usize = 100;
@@ -138,17 +139,16 @@ async fn create(api: &Api, count: usize) -> anyhow::Result<()> {
         .map(drop)
 }
 
+/// By the provisioner's own count: a list of a hundred, often, is work.
 async fn until_running(api: &Api, count: usize) -> anyhow::Result<()> {
     eventually("all are told as running", READY_AT_MOST, || async {
         tokio::time::sleep(LOOK_EVERY).await;
-        let all = api.list("/api/environments").await.map_err(|error| format!("{error:#}"))?;
-        let failed = all.iter().find(|item| item["status"] == "failed");
-        let running = all.iter().filter(|item| item["status"] == "running").count();
-        match failed {
-            Some(failed) => Err(format!("{failed}")),
-            None if running == count => Ok(()),
-            None => Err(format!("{running} of {count} run")),
+        let metrics = metrics(api).await.map_err(|error| format!("{error:#}"))?;
+        let of = |status: &str| environments(&metrics, status);
+        if of("running") as usize == count {
+            return Ok(());
         }
+        Err(format!("{} of {count} run, {} failed", of("running"), of("failed")))
     })
     .await
 }

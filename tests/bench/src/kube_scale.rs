@@ -170,9 +170,7 @@ async fn until_running(api: &Api, count: usize) -> anyhow::Result<()> {
     eventually(&format!("{count} run"), STEP_AT_MOST, || async {
         tokio::time::sleep(LOOK_EVERY).await;
         let metrics = metrics(api).await.map_err(|error| format!("{error:#}"))?;
-        let of = |status: &str| {
-            value(&metrics, &format!("portreeve_provisioner_environments{{status=\"{status}\"}}"))
-        };
+        let of = |status: &str| environments(&metrics, status);
         if of("running") as usize == count {
             return Ok(());
         }
@@ -181,7 +179,12 @@ async fn until_running(api: &Api, count: usize) -> anyhow::Result<()> {
     .await
 }
 
-async fn metrics(api: &Api) -> anyhow::Result<String> {
+/// How many there are of this status, as the provisioner counts them.
+pub fn environments(metrics: &str, status: &str) -> f64 {
+    value(metrics, &format!("portreeve_provisioner_environments{{status=\"{status}\"}}"))
+}
+
+pub async fn metrics(api: &Api) -> anyhow::Result<String> {
     let answer = api.get("/metrics").await?.expect(200)?;
     Ok(answer.body.as_str().context("metrics are text")?.to_owned())
 }
