@@ -8,12 +8,15 @@ pub mod free_ports;
 pub mod http;
 pub mod kubernetes;
 pub mod nats;
+pub mod played_control;
+pub mod played_node;
 pub mod portreeve;
 pub mod postgres;
 pub mod programs;
 pub mod real_engine;
 pub mod registry;
 pub mod ssh;
+pub mod way;
 
 pub use engine_double::EngineDouble;
 pub use eventually::eventually;

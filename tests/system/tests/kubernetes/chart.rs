@@ -38,6 +38,8 @@ async fn values_that_cannot_be_meant_are_refused_with_a_sentence() {
             "environments.exposure=hostport",
             "value must be one of 'nodeport', 'load-balancer', 'gateway-only'",
         ),
+        ("environments.keptPercent.cpu=0", "at '/environments/keptPercent/cpu': minimum: got 0, want 1"),
+        ("environments.keptPercent.memory=101", "at '/environments/keptPercent/memory': maximum: got 101"),
         ("environments.sshHost=", "environments.sshHost is missing: the name or address"),
         (
             "environments.sshHost=-oProxyCommand=x",
