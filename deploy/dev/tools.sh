@@ -36,6 +36,7 @@ main_needs=$(cat <<'END'
 /usr/bin/ssh                        openssh-client           # tests log in with the real client
 /usr/sbin/sshd                      openssh-server           # intranet servers for tests; never started here
 /usr/bin/sshpass                    sshpass                  # ... with a password
+/usr/lib/python3/dist-packages/paramiko/__init__.py  python3-paramiko  # ... and as another client does
 /usr/bin/rsync                      rsync                    # ... and copy with rsync
 /usr/bin/busybox                    busybox-static           # ... in containers that are no environment
 /usr/bin/curl                       curl                     # health checks, examples in the README
@@ -152,7 +153,8 @@ case $part in
   main)
     install_packages "$main_needs"
     install_nats_server
-    check_cargo ;;
+    check_cargo
+    "$repo/deploy/dev/patched_crates.sh" "$tools" ;;
   kubernetes)
     install_packages "$kubernetes_needs"
     install_go ;;

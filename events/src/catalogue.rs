@@ -182,6 +182,8 @@ catalogue! {
         EnvStartRequested 1, rule "env/start.rs", by ["api"], reacts ["provisioner"], tables ["environments"];
         EnvDeleteRequested 1, rule "env/delete.rs", by ["api", "provisioner"], reacts ["provisioner"], tables ["environments"];
         EnvDeleted 1, rule "env/delete.rs", by ["provisioner"], reacts ["provisioner"], tables ["environments"];
+        EnvEndsSoon 1, rule "env/idle.rs", by ["provisioner"], reacts ["provisioner"], tables ["environments"];
+        JobMarked 1, rule "env/job.rs", by ["api"], reacts ["provisioner"], tables ["environments"];
         AllowListSet 1, rule "env/allow_list.rs", by ["api"], reacts ["provisioner"], tables ["environments"];
     }
     Port "port" PortEvent {
@@ -201,14 +203,15 @@ catalogue! {
         SshKeyRemoved 1, rule "ssh_key/remove.rs", by ["api"], reacts ["provisioner"], tables ["ssh_keys"];
     }
     Login "login" LoginEvent {
-        LoginSucceeded 1, rule "login/record.rs", by ["provisioner"], reacts [], tables ["logins"];
-        LoginFailed 1, rule "login/record.rs", by ["provisioner"], reacts [], tables ["logins"];
-        LoginLocked 1, rule "login/lockout.rs", by ["provisioner"], reacts ["provisioner"], tables ["logins"];
+        LoginSucceeded 1, rule "login/record.rs", by ["provisioner", "gateway", "api"], reacts [], tables ["logins"];
+        LoginFailed 1, rule "login/record.rs", by ["provisioner", "gateway"], reacts ["provisioner"], tables ["logins"];
+        LoginsRefused 1, rule "login/record.rs", by ["provisioner", "gateway", "api"], reacts [], tables ["logins"];
+        LoginLocked 1, rule "login/lockout.rs", by ["provisioner", "gateway"], reacts ["provisioner"], tables ["logins"];
         LoginUnlocked 1, rule "login/unlock.rs", by ["api"], reacts ["provisioner"], tables ["logins"];
     }
     Session "session" SessionEvent {
-        SessionOpened 1, rule "session/open.rs", by ["provisioner"], reacts [], tables ["sessions"];
-        SessionClosed 1, rule "session/close.rs", by ["provisioner"], reacts [], tables ["sessions"];
+        SessionOpened 1, rule "session/open.rs", by ["provisioner", "gateway", "api"], reacts [], tables ["sessions"];
+        SessionClosed 1, rule "session/close.rs", by ["provisioner", "gateway", "api"], reacts [], tables ["sessions"];
     }
     User "user" UserEvent {
         UserRegistered 1, rule "user/register.rs", by ["api"], reacts [], tables ["users"];

@@ -59,11 +59,28 @@ impl Vault {
     /// Seals with the first master key and stores. On disk when this returns.
     pub async fn put(&self, r: &SecretRef, secret: &SecretString) -> Result<(), VaultError> {
         let key = key_of(r)?;
+        self.publish(&key, self.sealed(&key, secret)?).await
+    }
+
+    /// Of several that store it at once, one does: `false` when the name was used before. Then
+    /// [`Vault::get`] tells what with.
+    pub async fn put_if_absent(&self, r: &SecretRef, secret: &SecretString) -> Result<bool, VaultError> {
+        let key = key_of(r)?;
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+        match self.publish(&key, self.sealed(&key, secret)?.headers(headers)).await {
+            Ok(()) => Ok(true),
+            Err(VaultError::Refused(error)) if error.err_code == wire::WRONG_LAST_SEQUENCE => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn sealed(&self, key: &str, secret: &SecretString) -> Result<Request, VaultError> {
         if secret.expose_secret().len() > SECRET_LENGTH_MAX {
             return Err(VaultError::TooLong);
         }
-        let sealed = seal(self.keys.sealing(), &key, secret.expose_secret().as_bytes())?;
-        self.publish(&key, Request::new().payload(sealed.into())).await
+        let sealed = seal(self.keys.sealing(), key, secret.expose_secret().as_bytes())?;
+        Ok(Request::new().payload(sealed.into()))
     }
 
     /// `None` if there is no such secret (any more).

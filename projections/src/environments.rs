@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use events::env::{EnvEvent, EnvFailed, EnvProgressed, EnvRequested, PortPurpose, Status};
+use events::env::{EnvEvent, EnvFailed, EnvProgressed, EnvRequested, PortPurpose, RequestCause, Status};
 use events::ids::{EnvId, TenantId, UserName};
 use events::{Aggregate as _, Event, Recorded, Resources};
 use ipnet::IpNet;
@@ -45,6 +45,14 @@ pub struct EnvironmentRow {
     pub allow_list: Vec<IpNet>,
     pub ttl_s: Option<u64>,
     pub expires_at: Option<DateTime<Utc>>,
+    /// Seconds without traffic after which it is stopped.
+    pub idle_s: Option<u64>,
+    /// A job was marked until then.
+    pub job_until: Option<DateTime<Utc>>,
+    /// It was said that it is stopped then, because it is idle.
+    pub stops_at: Option<DateTime<Utc>>,
+    /// It was said that it is deleted then, because its time ends.
+    pub deletes_at: Option<DateTime<Utc>>,
     /// Out of its pending state by then, or failed.
     pub deadline: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
@@ -67,7 +75,8 @@ pub struct Filter {
 
 const COLUMNS: &str = "env_id, tenant, owner, name, status, phase, code, reason, image, cpu_milli, \
     memory_milli, gpu, storage_milli, jupyter, ssh_port, jupyter_port, allow_list, ttl_s::text AS ttl_s, \
-    expires_at, deadline, created_at, updated_at, created_seq, seq";
+    expires_at, idle_s::text AS idle_s, job_until, stops_at, deletes_at, deadline, created_at, updated_at, \
+    created_seq, seq";
 
 /// One environment, a deleted one too; `tenant: None` looks in all.
 pub async fn get(
@@ -147,6 +156,10 @@ impl FromRow<'_, PgRow> for EnvironmentRow {
                 .map_err(|error: ipnet::AddrParseError| decode_error("allow_list", error))?,
             ttl_s: get_parsed_option(row, "ttl_s")?,
             expires_at: row.try_get("expires_at")?,
+            idle_s: get_parsed_option(row, "idle_s")?,
+            job_until: row.try_get("job_until")?,
+            stops_at: row.try_get("stops_at")?,
+            deletes_at: row.try_get("deletes_at")?,
             deadline: row.try_get("deadline")?,
             created_at: row.try_get("created_at")?,
             updated_at: row.try_get("updated_at")?,
@@ -239,6 +252,12 @@ fn apply(
             row.ssh_port = None;
             row.jupyter_port = None;
         }
+        EnvEvent::EnvEndsSoon(soon) => match soon.cause {
+            RequestCause::Idle => row.stops_at = soon.at,
+            RequestCause::TtlEnded => row.deletes_at = soon.at,
+            RequestCause::Asked | RequestCause::NeverStarted => {}
+        },
+        EnvEvent::JobMarked(marked) => row.job_until = marked.until,
         EnvEvent::AllowListSet(set) => row.allow_list.clone_from(&set.ranges),
     }
     check_text([&row.name, &row.image].into_iter().chain(&row.code).chain(&row.reason))?;
@@ -267,6 +286,10 @@ fn created(recorded: &Recorded, asked: &EnvRequested) -> Result<EnvironmentRow, 
         allow_list: asked.allow_list.clone(),
         ttl_s: asked.ttl_s,
         expires_at: fold.expires_at(),
+        idle_s: asked.idle_s,
+        job_until: None,
+        stops_at: None,
+        deletes_at: None,
         deadline: Some(asked.deadline),
         created_at: recorded.meta.time,
         updated_at: recorded.meta.time,
@@ -284,6 +307,7 @@ impl EnvironmentRow {
     fn settled(&mut self, status: Status) {
         status.name().clone_into(&mut self.status);
         self.deadline = None;
+        self.stops_at = None;
         (self.phase, self.code, self.reason) = (None, None, None);
     }
 
@@ -305,20 +329,24 @@ impl EnvironmentRow {
 
 const STORE: &str = "INSERT INTO environments (env_id, tenant, owner, name, status, phase, code, reason, \
     image, cpu_milli, memory_milli, gpu, storage_milli, jupyter, ssh_port, jupyter_port, allow_list, ttl_s, \
-    expires_at, deadline, created_at, updated_at, created_seq, seq) \
+    expires_at, deadline, created_at, updated_at, created_seq, seq, idle_s, job_until, stops_at, deletes_at) \
     SELECT env_id, tenant, owner, name, status, phase, code, reason, image, cpu_milli, memory_milli, gpu, \
     storage_milli, jupyter, ssh_port, jupyter_port, string_to_array(allow_list, ' '), ttl_s::numeric, \
-    expires_at, deadline, created_at, updated_at, created_seq, seq \
+    expires_at, deadline, created_at, updated_at, created_seq, seq, idle_s::numeric, job_until, stops_at, \
+    deletes_at \
     FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
     $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::boolean[], \
     $15::integer[], $16::integer[], $17::text[], $18::text[], $19::timestamptz[], $20::timestamptz[], \
-    $21::timestamptz[], $22::timestamptz[], $23::bigint[], $24::bigint[]) AS r(env_id, tenant, owner, name, \
+    $21::timestamptz[], $22::timestamptz[], $23::bigint[], $24::bigint[], $25::text[], \
+    $26::timestamptz[], $27::timestamptz[], $28::timestamptz[]) AS r(env_id, tenant, owner, name, \
     status, phase, code, reason, image, cpu_milli, memory_milli, gpu, storage_milli, jupyter, ssh_port, \
-    jupyter_port, allow_list, ttl_s, expires_at, deadline, created_at, updated_at, created_seq, seq) \
+    jupyter_port, allow_list, ttl_s, expires_at, deadline, created_at, updated_at, created_seq, seq, idle_s, \
+    job_until, stops_at, deletes_at) \
     ON CONFLICT (env_id) DO UPDATE SET status = EXCLUDED.status, phase = EXCLUDED.phase, \
     code = EXCLUDED.code, reason = EXCLUDED.reason, ssh_port = EXCLUDED.ssh_port, \
     jupyter_port = EXCLUDED.jupyter_port, allow_list = EXCLUDED.allow_list, deadline = EXCLUDED.deadline, \
-    updated_at = EXCLUDED.updated_at, seq = EXCLUDED.seq";
+    updated_at = EXCLUDED.updated_at, seq = EXCLUDED.seq, job_until = EXCLUDED.job_until, \
+    stops_at = EXCLUDED.stops_at, deletes_at = EXCLUDED.deletes_at";
 
 async fn store(connection: &mut PgConnection, rows: &[EnvironmentRow]) -> Result<(), RowError> {
     sqlx::query(STORE)
@@ -346,6 +374,10 @@ async fn store(connection: &mut PgConnection, rows: &[EnvironmentRow]) -> Result
         .bind(column(rows, |row| row.updated_at))
         .bind(column(rows, |row| seq(row.created_seq)))
         .bind(column(rows, |row| seq(row.seq)))
+        .bind(column(rows, |row| row.idle_s.map(|idle_s| idle_s.to_string())))
+        .bind(column(rows, |row| row.job_until))
+        .bind(column(rows, |row| row.stops_at))
+        .bind(column(rows, |row| row.deletes_at))
         .execute(connection)
         .await?;
     Ok(())

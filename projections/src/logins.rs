@@ -24,7 +24,7 @@ pub struct LoginRow {
     pub tenant: TenantId,
     /// When it happened.
     pub at: DateTime<Utc>,
-    /// `succeeded`, `failed`, `locked` or `unlocked`.
+    /// `succeeded`, `failed`, `refused`, `locked` or `unlocked`.
     pub kind: String,
     /// `None` when every address was unlocked.
     pub ip: Option<IpAddr>,
@@ -37,8 +37,10 @@ pub struct LoginRow {
     pub entrance: Option<String>,
     pub key_fingerprint: Option<String>,
     pub session_id: Option<SessionId>,
-    /// The end of a lock.
+    /// The end of a lock; of refusals the last one.
     pub until: Option<DateTime<Utc>>,
+    /// How many refusals there were from `at` to `until`.
+    pub count: Option<u64>,
 }
 
 /// Which logins; each part left out lets everything through.
@@ -46,7 +48,7 @@ pub struct LoginRow {
 pub struct Filter {
     pub tenant: Option<TenantId>,
     pub env: Option<EnvId>,
-    /// `succeeded`, `failed`, `locked` or `unlocked`.
+    /// `succeeded`, `failed`, `refused`, `locked` or `unlocked`.
     pub kind: Option<String>,
     pub ip: Option<IpAddr>,
 }
@@ -62,7 +64,7 @@ pub async fn list(
     let mut snapshot = projections.snapshot(projection::of!("logins")).await?;
     let mut query = QueryBuilder::new(
         "SELECT seq, env_id, tenant, at, kind, host(ip) AS ip, username, method, class, entrance, \
-         key_fingerprint, session_id, until FROM logins WHERE seq < ",
+         key_fingerprint, session_id, until, count FROM logins WHERE seq < ",
     );
     query.push_bind(window.before);
     if let Some(tenant) = &filter.tenant {
@@ -98,6 +100,7 @@ impl FromRow<'_, PgRow> for LoginRow {
             key_fingerprint: row.try_get("key_fingerprint")?,
             session_id: get_parsed_option(row, "session_id")?,
             until: row.try_get("until")?,
+            count: row.try_get::<Option<i64>, _>("count")?.map(i64::unsigned_abs),
         })
     }
 }
@@ -140,6 +143,7 @@ fn row_of(recorded: &Recorded, event: &LoginEvent) -> Result<LoginRow, RowError>
         key_fingerprint: None,
         session_id: None,
         until: None,
+        count: None,
     };
     Ok(match event {
         LoginEvent::LoginSucceeded(login) => LoginRow {
@@ -163,6 +167,15 @@ fn row_of(recorded: &Recorded, event: &LoginEvent) -> Result<LoginRow, RowError>
             entrance: Some(login.entrance.name().to_owned()),
             ..blank
         },
+        LoginEvent::LoginsRefused(refused) => LoginRow {
+            kind: "refused".to_owned(),
+            at: refused.from,
+            ip: Some(refused.ip),
+            entrance: Some(refused.entrance.name().to_owned()),
+            until: Some(refused.to),
+            count: Some(refused.count),
+            ..blank
+        },
         LoginEvent::LoginLocked(locked) => {
             LoginRow { kind: "locked".to_owned(), ip: Some(locked.ip), until: Some(locked.until), ..blank }
         }
@@ -175,13 +188,14 @@ fn row_of(recorded: &Recorded, event: &LoginEvent) -> Result<LoginRow, RowError>
 async fn insert(connection: &mut PgConnection, rows: &[LoginRow]) -> Result<(), RowError> {
     sqlx::query(
         "INSERT INTO logins (seq, env_id, tenant, at, kind, ip, username, method, class, entrance, \
-         key_fingerprint, session_id, until) \
+         key_fingerprint, session_id, until, count) \
          SELECT seq, env_id, tenant, at, kind, ip::inet, username, method, class, entrance, \
-         key_fingerprint, session_id, until \
+         key_fingerprint, session_id, until, count \
          FROM UNNEST($1::bigint[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], \
-         $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[]) \
+         $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], \
+         $14::bigint[]) \
          AS r(seq, env_id, tenant, at, kind, ip, username, method, class, entrance, key_fingerprint, \
-         session_id, until)",
+         session_id, until, count)",
     )
     .bind(column(rows, |row| seq(row.seq)))
     .bind(column(rows, |row| row.env_id.as_str()))
@@ -196,6 +210,7 @@ async fn insert(connection: &mut PgConnection, rows: &[LoginRow]) -> Result<(), 
     .bind(column(rows, |row| row.key_fingerprint.as_deref()))
     .bind(column(rows, |row| row.session_id.as_ref().map(SessionId::as_str)))
     .bind(column(rows, |row| row.until))
+    .bind(column(rows, |row| row.count.map(seq)))
     .execute(connection)
     .await?;
     Ok(())

@@ -27,6 +27,8 @@ pub struct SessionRow {
     /// `direct_port`, `gateway` or `web_terminal`.
     pub entrance: String,
     pub method: String,
+    /// What connected, where it is known: an SSH client's identification or a browser's user agent.
+    pub client: Option<String>,
     pub opened_at: DateTime<Utc>,
     /// `None` while it is open, and so the next three.
     pub closed_at: Option<DateTime<Utc>>,
@@ -50,8 +52,8 @@ pub struct Filter {
     pub open: bool,
 }
 
-const COLUMNS: &str = "session_id, env_id, tenant, host(ip) AS ip, username, entrance, method, opened_at, \
-    closed_at, bytes_in::text AS bytes_in, bytes_out::text AS bytes_out, reason, opened_seq, seq";
+const COLUMNS: &str = "session_id, env_id, tenant, host(ip) AS ip, username, entrance, method, client, \
+    opened_at, closed_at, bytes_in::text AS bytes_in, bytes_out::text AS bytes_out, reason, opened_seq, seq";
 
 /// One session; `tenant: None` looks in all.
 pub async fn get(
@@ -104,6 +106,7 @@ impl FromRow<'_, PgRow> for SessionRow {
             user: row.try_get("username")?,
             entrance: row.try_get("entrance")?,
             method: row.try_get("method")?,
+            client: row.try_get("client")?,
             opened_at: row.try_get("opened_at")?,
             closed_at: row.try_get("closed_at")?,
             bytes_in: get_parsed_option(row, "bytes_in")?,
@@ -143,12 +146,12 @@ async fn open(connection: &mut PgConnection, rows: &[(&Recorded, &SessionOpened)
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO sessions (session_id, env_id, tenant, ip, username, entrance, method, opened_at, \
-         opened_seq, seq) \
-         SELECT session_id, env_id, tenant, ip::inet, username, entrance, method, opened_at, seq, seq \
+        "INSERT INTO sessions (session_id, env_id, tenant, ip, username, entrance, method, client, \
+         opened_at, opened_seq, seq) \
+         SELECT session_id, env_id, tenant, ip::inet, username, entrance, method, client, opened_at, seq, seq \
          FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
-         $8::timestamptz[], $9::bigint[]) \
-         AS r(session_id, env_id, tenant, ip, username, entrance, method, opened_at, seq)",
+         $8::text[], $9::timestamptz[], $10::bigint[]) \
+         AS r(session_id, env_id, tenant, ip, username, entrance, method, client, opened_at, seq)",
     )
     .bind(column(rows, |(recorded, _)| recorded.subject.id.as_str()))
     .bind(column(rows, |(_, event)| event.env.as_str()))
@@ -157,6 +160,7 @@ async fn open(connection: &mut PgConnection, rows: &[(&Recorded, &SessionOpened)
     .bind(column(rows, |(_, event)| event.user.as_str()))
     .bind(column(rows, |(_, event)| event.entrance.name()))
     .bind(column(rows, |(_, event)| event.method.as_str()))
+    .bind(column(rows, |(_, event)| event.client.as_deref()))
     .bind(column(rows, |(_, event)| event.at))
     .bind(column(rows, |(recorded, _)| seq(recorded.seq)))
     .execute(connection)

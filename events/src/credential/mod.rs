@@ -4,25 +4,14 @@ pub mod applied;
 pub mod issue;
 pub mod reset;
 pub mod reveal;
-
-use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+mod secret_ref;
 
 use crate::aggregate::{Aggregate, Refusal};
 pub use crate::catalogue::CredentialEvent;
-
-/// Where a secret lies in the vault.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub struct SecretRef {
-    /// The id of what it belongs to; purged with it.
-    pub owner: String,
-    /// `password`, `jupyter`, ...
-    pub name: String,
-    /// One per issue or reset.
-    pub version: Uuid,
-}
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+pub use secret_ref::SecretRef;
+use serde::{Deserialize, Serialize};
 
 /// The environment has its first password.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

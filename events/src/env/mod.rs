@@ -7,12 +7,16 @@ pub mod delete;
 pub mod expire;
 pub mod fail;
 pub mod give_up;
+pub mod idle;
+pub mod job;
 pub mod observe;
 pub mod progress;
 pub mod request;
 pub mod start;
 mod state;
 pub mod stop;
+
+use std::net::SocketAddr;
 
 use chrono::{DateTime, Utc};
 use ipnet::IpNet;
@@ -43,6 +47,9 @@ pub struct EnvRequested {
     /// Seconds after the request when it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_s: Option<u64>,
+    /// Seconds without traffic after which it is stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_s: Option<u64>,
     /// Source ranges that may connect; empty means everyone.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
@@ -89,9 +96,22 @@ pub struct PodCreated {
     pub engine_ref: String,
 }
 
-/// The environment accepts connections with the policy in force.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PodReady {}
+/// Where the entrances other than its own port get in, and whom they meet there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InnerDoor {
+    /// As the engine sees it; reached from beside the environments only.
+    pub addr: SocketAddr,
+    /// OpenSSH public key line (ed25519), as its sentry said it.
+    pub host_key: String,
+}
+
+/// The environment accepts connections with the policy in force; again when its inner door moved.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PodReady {
+    /// `None` from a sentry without that door, or an engine that knows no address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inner: Option<InnerDoor>,
+}
 
 /// A running environment was found not running; it is being started again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -181,8 +201,41 @@ pub enum RequestCause {
     Asked,
     /// Its time to live ended.
     TtlEnded,
+    /// Nobody used it for as long as it was given.
+    Idle,
     /// It never got what it needs to begin.
     NeverStarted,
+}
+
+impl RequestCause {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::TtlEnded => "ttl_ended",
+            Self::Idle => "idle",
+            Self::NeverStarted => "never_started",
+        }
+    }
+}
+
+/// The environment will be stopped because it is idle, or deleted because its time ends, at this instant;
+/// or, once it was said, it will not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EnvEndsSoon {
+    /// `idle` or `ttl_ended`.
+    pub cause: RequestCause,
+    /// `None` takes it back: it is used again, or a job was marked.
+    pub at: Option<DateTime<Utc>>,
+}
+
+/// Somebody said that a job runs in the environment: until then it neither counts as idle nor ends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JobMarked {
+    /// `None` takes the mark away.
+    pub until: Option<DateTime<Utc>>,
+    /// What it is, for a person.
+    #[serde(default)]
+    pub note: String,
 }
 
 /// The environment shall stop; its data stays.
@@ -256,6 +309,7 @@ pub(crate) mod testing {
             ssh_public_keys: vec![],
             jupyter: false,
             ttl_s: None,
+            idle_s: None,
             allow_list: vec![],
             datasets: vec![],
             gateway_only: false,
@@ -268,6 +322,6 @@ pub(crate) mod testing {
     }
 
     pub fn running() -> Vec<(i64, EnvEvent)> {
-        vec![(0, asked().into()), (1, bound(30000).into()), (2, PodReady {}.into())]
+        vec![(0, asked().into()), (1, bound(30000).into()), (2, PodReady::default().into())]
     }
 }

@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Env, EnvEvent, EnvFailed, EnvRefusal, Phase, PodCreated, PodLost, PodReady, Status, deadlines};
+use super::{
+    Env, EnvEvent, EnvFailed, EnvRefusal, InnerDoor, Phase, PodCreated, PodLost, PodReady, Status, deadlines,
+};
 use crate::aggregate::Decision;
 
 /// Lost more often than this within [`LOSS_WINDOW_S`], it is failed instead of started again.
@@ -24,10 +26,12 @@ pub fn created(state: &Env, created: PodCreated) -> Decision<EnvEvent, EnvRefusa
     }
 }
 
-/// The environment's sentry says that it accepts connections.
-pub fn ready(state: &Env) -> Decision<EnvEvent, EnvRefusal> {
-    if state.status.is_coming_up() {
-        Ok(Some(PodReady {}.into()))
+/// The environment's sentry says that it accepts connections. Said again while it runs, it is news only
+/// when the inner door is another one than before: nobody finds the way in by the old address.
+pub fn ready(state: &Env, inner: Option<InnerDoor>) -> Decision<EnvEvent, EnvRefusal> {
+    let moved = state.status == Status::Running && inner.is_some() && inner != state.inner;
+    if state.status.is_coming_up() || moved {
+        Ok(Some(PodReady { inner }.into()))
     } else if state.status == Status::Running {
         Ok(None)
     } else {
@@ -68,9 +72,28 @@ mod tests {
     #[test]
     fn ready_counts_only_while_coming_up() {
         let coming = given::<Env>(vec![(0, asked().into())]);
-        assert_eq!(ready(&coming), Ok(Some(PodReady {}.into())));
-        assert_eq!(ready(&given(running())), Ok(None));
-        assert!(ready(&Env::default()).is_err());
+        assert_eq!(ready(&coming, None), Ok(Some(PodReady::default().into())));
+        assert_eq!(ready(&given(running()), None), Ok(None));
+        assert!(ready(&Env::default(), None).is_err());
+    }
+
+    #[test]
+    fn an_inner_door_that_moved_is_said_again_and_is_known_only_while_it_runs() {
+        let door = |last: u8| InnerDoor {
+            addr: std::net::SocketAddr::from(([10, 88, 0, last], 2022)),
+            host_key: "ssh-ed25519 AAAA".into(),
+        };
+        let mut past = vec![(0, asked().into())];
+        past.push((2, ready(&given(past.clone()), Some(door(5))).unwrap().unwrap()));
+        let there = given::<Env>(past.clone());
+        assert_eq!(there.inner, Some(door(5)));
+        assert_eq!(ready(&there, Some(door(5))), Ok(None), "known");
+        assert_eq!(ready(&there, None), Ok(None), "nothing better is known");
+        let moved = ready(&there, Some(door(6))).unwrap().unwrap();
+        past.push((3, moved));
+        assert_eq!(given::<Env>(past.clone()).inner, Some(door(6)));
+        past.push((4, lost(&given(past.clone()), "killed", t(4)).unwrap().unwrap()));
+        assert_eq!(given::<Env>(past).inner, None, "what was lost is not to be reached");
     }
 
     #[test]
@@ -80,7 +103,7 @@ mod tests {
             let event = lost(&given(past.clone()), "killed", t(second)).unwrap().unwrap();
             assert!(matches!(event, EnvEvent::PodLost(_)), "{event:?}");
             past.push((second, event));
-            past.push((second + 1, PodReady {}.into()));
+            past.push((second + 1, PodReady::default().into()));
         }
         let event = lost(&given(past.clone()), "killed", t(40)).unwrap().unwrap();
         assert!(matches!(&event, EnvEvent::EnvFailed(failed) if failed.code == "crash_loop"), "{event:?}");

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use ipnet::IpNet;
 
 use super::progress::PROGRESS_MAX;
-use super::{EnvEvent, EnvFailed, EnvProgressed, EnvRequested, Phase, PortPurpose, RequestCause};
+use super::{EnvEvent, EnvFailed, EnvProgressed, EnvRequested, InnerDoor, Phase, PortPurpose, RequestCause};
 use crate::aggregate::Aggregate;
 use crate::ids::{PoolName, UserName};
 use crate::resources::Resources;
@@ -68,6 +68,8 @@ pub struct Env {
     pub ports: BTreeMap<PortPurpose, (PoolName, u16)>,
     pub allow_list: Vec<IpNet>,
     pub engine_ref: Option<String>,
+    /// Where gateway and web terminal get in; only while it runs.
+    pub inner: Option<InnerDoor>,
     /// Set exactly in pending states.
     pub deadline: Option<DateTime<Utc>>,
     pub failure: Option<Failure>,
@@ -75,6 +77,12 @@ pub struct Env {
     pub progress: Vec<EnvProgressed>,
     /// When it last got ready.
     pub ready_at: Option<DateTime<Utc>>,
+    /// A job runs until then, somebody said.
+    pub job_until: Option<DateTime<Utc>>,
+    /// It was said that it is stopped then, because it is idle.
+    pub stops_at: Option<DateTime<Utc>>,
+    /// It was said that it is deleted then, because its time ends.
+    pub deletes_at: Option<DateTime<Utc>>,
     /// Why a delete was asked for; it is carried on with even after a failure.
     pub delete_cause: Option<RequestCause>,
     /// When it was lost, newest last; bounded by [`LOSSES_KEPT`].
@@ -140,6 +148,8 @@ impl Env {
         self.status = status;
         self.deadline = None;
         self.failure = None;
+        self.inner = None;
+        self.stops_at = None;
         self.progress.clear();
     }
 
@@ -165,8 +175,9 @@ impl Aggregate for Env {
                 self.ports.insert(bound.purpose, (bound.pool.clone(), bound.port));
             }
             EnvEvent::PodCreated(created) => self.engine_ref = Some(created.engine_ref.clone()),
-            EnvEvent::PodReady(_) => {
+            EnvEvent::PodReady(ready) => {
                 self.settled(Status::Running);
+                self.inner.clone_from(&ready.inner);
                 self.ready_at = Some(at);
             }
             EnvEvent::EnvProgressed(progressed) => {
@@ -198,6 +209,12 @@ impl Aggregate for Env {
                 self.ports.clear();
                 self.engine_ref = None;
             }
+            EnvEvent::EnvEndsSoon(soon) => match soon.cause {
+                RequestCause::Idle => self.stops_at = soon.at,
+                RequestCause::TtlEnded => self.deletes_at = soon.at,
+                RequestCause::Asked | RequestCause::NeverStarted => {}
+            },
+            EnvEvent::JobMarked(marked) => self.job_until = marked.until,
             EnvEvent::AllowListSet(set) => self.allow_list.clone_from(&set.ranges),
         }
     }

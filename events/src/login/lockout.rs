@@ -66,6 +66,14 @@ impl Attempts {
         times.map_or(0, |times| times.iter().filter(|at| now - **at < window()).count())
     }
 
+    /// Every failure that counts now, with its address.
+    pub fn counting(&self, now: DateTime<Utc>) -> impl Iterator<Item = (IpAddr, DateTime<Utc>)> {
+        let recent = move |at: &&DateTime<Utc>| now - **at < window();
+        self.failures
+            .iter()
+            .flat_map(move |(ip, times)| times.iter().filter(recent).map(move |at| (*ip, *at)))
+    }
+
     /// The end of the lock that the failures of this address make, if one is due and not over.
     pub fn closed_until(&self, ip: IpAddr, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let times = self.failures.get(&source_of(ip))?;

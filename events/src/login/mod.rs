@@ -74,6 +74,22 @@ pub struct LoginFailed {
     pub reported: Option<SpoolPosition>,
 }
 
+/// An address kept coming and was turned away at one entrance, so often that each time is not worth an
+/// event: at most one a minute for an address and a process. Counts for nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LoginsRefused {
+    /// An IPv4 address, or the /64 of an IPv6 address.
+    pub ip: IpAddr,
+    pub entrance: Entrance,
+    pub count: u64,
+    /// The first of them.
+    pub from: DateTime<Utc>,
+    /// The last of them.
+    pub to: DateTime<Utc>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<SpoolPosition>,
+}
+
 /// After too many failures every entrance is closed to an address.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LoginLocked {
@@ -121,6 +137,7 @@ impl Aggregate for Login {
                     self.attempts.failed(login.ip, login.at);
                 }
             }
+            LoginEvent::LoginsRefused(refused) => self.note(refused.reported.as_ref()),
             LoginEvent::LoginLocked(locked) => {
                 self.locks.retain(|_, until| *until > at);
                 self.locks.insert(lockout::source_of(locked.ip), locked.until);

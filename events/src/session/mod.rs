@@ -22,6 +22,9 @@ pub struct SessionOpened {
     pub entrance: Entrance,
     pub user: String,
     pub method: String,
+    /// What connected: the identification of an SSH client, or a browser's user agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
     pub at: DateTime<Utc>,
 }
 

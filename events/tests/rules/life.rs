@@ -50,6 +50,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Another one each time.
+fn door(now: DateTime<Utc>) -> InnerDoor {
+    let port = u16::try_from(now.timestamp() % 60_000).unwrap();
+    InnerDoor { addr: ([10, 0, 0, 1], port).into(), host_key: "ssh-ed25519 AAAA".into() }
+}
+
 fn decide(state: &Env, step: &Step, now: DateTime<Utc>) -> Option<EnvEvent> {
     let asked = |ttl_s| EnvRequested {
         name: "one".into(),
@@ -59,6 +65,7 @@ fn decide(state: &Env, step: &Step, now: DateTime<Utc>) -> Option<EnvEvent> {
         ssh_public_keys: vec![],
         jupyter: false,
         ttl_s,
+        idle_s: ttl_s,
         allow_list: vec![],
         datasets: vec![],
         gateway_only: false,
@@ -70,7 +77,7 @@ fn decide(state: &Env, step: &Step, now: DateTime<Utc>) -> Option<EnvEvent> {
         Step::Request { ttl_s } => request::request(state, asked(*ttl_s)),
         Step::BindPort(port) => bind_port::bind_port(state, bound(*port)),
         Step::Created => observe::created(state, PodCreated { engine_ref: "c".into() }),
-        Step::Ready => observe::ready(state),
+        Step::Ready => observe::ready(state, Some(door(now))),
         Step::Lost => observe::lost(state, "killed", now),
         Step::Progress(number) => progress::progress(
             state,
@@ -115,6 +122,7 @@ proptest! {
             prop_assert_eq!(state.status == Status::Failed, state.failure.is_some());
             prop_assert!(state.progress.is_empty() || state.status.is_coming_up());
             prop_assert!(state.progress.len() <= progress::PROGRESS_MAX);
+            prop_assert_eq!(state.inner.is_some(), state.status == Status::Running, "{:?}", state);
             if before == Status::Deleted {
                 prop_assert_eq!(state.status, Status::Deleted, "nothing comes back");
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_nats::Client;
+use events::credential::SecretRef;
 use events::{CATALOGUE, Kind};
 use futures_util::future::join_all;
 use harness::nats::{NatsServer, password_of};
@@ -211,6 +212,31 @@ async fn only_who_needs_secrets_reaches_the_vault_and_only_a_worker_its_messages
         .await;
         let secrets = ["api", "provisioner"].contains(&name);
         assert_eq!(answers, [secrets, secrets, name == "provisioner", name == "projector"], "{name}");
+    }
+}
+
+/// What lets people in must not be able to tell passwords, nor change the key it vouches with.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_reads_what_checks_a_password_and_what_opens_a_door_and_writes_its_host_key() {
+    let server = seeded().await;
+    let env = events::ids::EnvId::from_seed(&uuid::Uuid::nil());
+    let password = SecretRef::password(&env, uuid::Uuid::nil());
+    let secrets = [
+        (SecretRef::user_ca(), true, false),
+        (SecretRef::gateway_host_key(), true, true),
+        (password.argon2id(), true, false),
+        (SecretRef::jupyter(&env), false, false),
+        (password, false, false),
+    ];
+    let (keys, _) = nats::MasterKeys::generate().unwrap();
+    let api = user(&server, "api").await.vault(keys.clone());
+    let gateway = user(&server, "gateway").await.vault(keys);
+    for (secret, may_read, may_write) in secrets {
+        api.put(&secret, &"there".into()).await.unwrap();
+        let read = tokio::time::timeout(NO_ANSWER * 3, gateway.get(&secret)).await;
+        assert_eq!(matches!(read, Ok(Ok(Some(_)))), may_read, "{secret:?}");
+        let written = tokio::time::timeout(NO_ANSWER * 3, gateway.put(&secret, &"other".into())).await;
+        assert_eq!(matches!(written, Ok(Ok(()))), may_write, "{secret:?}");
     }
 }
 

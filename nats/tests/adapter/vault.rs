@@ -59,6 +59,22 @@ async fn a_secret_is_sealed_kept_and_purged_with_its_owner() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_make_the_same_secret_one_does() {
+    let server = server().await;
+    let (keys, _) = MasterKeys::generate().unwrap();
+    let vault = user(&server, "provisioner").await.vault(keys);
+    let secret = SecretRef::user_ca();
+    let tries = (0..16).map(|number| {
+        let (vault, secret) = (vault.clone(), secret.clone());
+        async move { vault.put_if_absent(&secret, &format!("key {number}").into()).await.unwrap() }
+    });
+    let made: Vec<bool> = futures_util::future::join_all(tries).await;
+    assert_eq!(made.iter().filter(|made| **made).count(), 1);
+    let winner = made.iter().position(|made| *made).unwrap();
+    assert_eq!(text(&vault, &secret).await, Some(format!("key {winner}")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_value_moved_to_another_name_does_not_open() {
     let server = server().await;
     let (keys, _) = MasterKeys::generate().unwrap();

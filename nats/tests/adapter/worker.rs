@@ -85,7 +85,7 @@ fn now(outcome: Outcome) -> Reaction {
 
 /// Appends the `number`-th event of an aggregate whose last sequence is `expected`.
 async fn ring(log: &Log, id: &str, expected: u64) -> u64 {
-    let event = Event::from(EnvEvent::from(PodReady {}));
+    let event = Event::from(EnvEvent::from(PodReady::default()));
     let meta = events::Cause::new(uuid::Uuid::new_v4(), "service:test").meta(0, chrono::Utc::now());
     log.append(&Subject::new(tenant(), Kind::Env, id), expected, &meta, &event).await.unwrap()
 }

@@ -6,7 +6,7 @@ use events::env::{Env, PortPurpose, Status};
 use events::ids::{EnvId, TenantId, TokenId, UserName};
 use events::ports::{Port, parse_port_id};
 use events::quota::Quota;
-use events::session::Session;
+use events::session::{Session, SessionEvent};
 use events::ssh_key::SshKey;
 use events::token::Token;
 use events::user::User;
@@ -111,7 +111,11 @@ fn assert_environment(row: &EnvironmentRow, fold: &Env) {
     assert_eq!(row.allow_list, fold.allow_list);
     assert_eq!((&row.owner, &row.name, &row.image), (&asked.owner, &asked.name, &asked.image));
     assert_eq!((row.resources, row.jupyter, row.ttl_s), (asked.resources, asked.jupyter, asked.ttl_s));
-    assert_eq!(row.expires_at, fold.expires_at());
+    assert_eq!((row.expires_at, row.idle_s), (fold.expires_at(), asked.idle_s));
+    assert_eq!(
+        (row.job_until, row.stops_at, row.deletes_at),
+        (fold.job_until, fold.stops_at, fold.deletes_at)
+    );
 }
 
 async fn assert_ports(projections: &Projections, log: &[Recorded]) {
@@ -199,12 +203,18 @@ async fn assert_logins_and_sessions(projections: &Projections, log: &[Recorded])
             "{event:?}"
         );
         assert_eq!(row.env_id.as_str(), recorded.subject.id);
+        assert_eq!(json.get("count").and_then(serde_json::Value::as_u64), row.count, "{event:?}");
     }
     for subject in Story::subjects(log, Kind::Session) {
         let id = events::ids::SessionId::parse(subject.id.as_str()).unwrap();
         let row = sessions::get(projections, Some(&subject.tenant), &id).await.unwrap().value.unwrap();
         assert_eq!(row.closed_at.is_some(), Story::fold::<Session>(log, &subject) == Session::Closed);
         assert_eq!(row.bytes_out.is_some(), row.closed_at.is_some());
+        let opened = log.iter().find_map(|recorded| match &recorded.event {
+            Event::Session(SessionEvent::SessionOpened(event)) if recorded.subject == subject => Some(event),
+            _ => None,
+        });
+        assert_eq!(row.client, opened.unwrap().client);
     }
 }
 

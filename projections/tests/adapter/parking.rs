@@ -23,7 +23,7 @@ fn poisoned() -> (Story, EnvId) {
     let reason = "a NUL \0 in the text".to_owned();
     let failed = EnvFailed { phase: Phase::Image, code: "image_missing".into(), reason };
     story.append(&tenant(0), bad.as_str(), EnvEvent::from(failed));
-    story.append(&tenant(0), bad.as_str(), EnvEvent::from(PodReady {}));
+    story.append(&tenant(0), bad.as_str(), EnvEvent::from(PodReady::default()));
     let now = story.now();
     story.append(&tenant(0), EnvId::from_seed(&Uuid::from_u128(98)).as_str(), requested(2, now));
     (story, bad)
@@ -49,8 +49,8 @@ async fn a_row_that_cannot_be_written_parks_its_subject_alone() {
     let after = EnvId::from_seed(&Uuid::from_u128(98));
     assert!(environments::get(&projections, None, &after).await.unwrap().value.is_some());
 
-    story.append(&tenant(0), bad.as_str(), EnvEvent::from(PodReady {}));
-    story.append(&tenant(0), env(0).as_str(), EnvEvent::from(PodReady {}));
+    story.append(&tenant(0), bad.as_str(), EnvEvent::from(PodReady::default()));
+    story.append(&tenant(0), env(0).as_str(), EnvEvent::from(PodReady::default()));
     feed_all(&projections, &story.log, 500).await;
     assert_eq!(status(&projections, "environments").await.parked[0].skipped, 2);
     assert_rows_follow(&projections, &story.log).await;
@@ -60,7 +60,7 @@ async fn a_row_that_cannot_be_written_parks_its_subject_alone() {
 async fn an_event_that_fits_no_row_is_parked() {
     let (_postgres, projections) = fresh().await;
     let mut story = Story::default();
-    story.append(&tenant(0), env(0).as_str(), EnvEvent::from(PodReady {}));
+    story.append(&tenant(0), env(0).as_str(), EnvEvent::from(PodReady::default()));
     let now = story.now();
     story.append(&tenant(1), env(1).as_str(), requested(1, now));
     feed_all(&projections, &story.log, 500).await;

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use events::credential::{CredentialEvent, KeysAttached, PasswordIssued, SecretRef};
 use events::env::{
-    self, Env, EnvEvent, EnvFailed, EnvProgressed, EnvRequested, Phase, PodCreated, PortBound, PortPurpose,
-    RequestCause,
+    self, Env, EnvEvent, EnvFailed, EnvProgressed, EnvRequested, InnerDoor, Phase, PodCreated, PortBound,
+    PortPurpose, RequestCause,
 };
 use events::ids::{EnvId, PoolName, SessionId, TenantId, TokenId, UserName};
-use events::login::{Entrance, LoginFailed, LoginLocked, LoginSucceeded, LoginUnlocked};
+use events::login::{Entrance, LoginFailed, LoginLocked, LoginSucceeded, LoginUnlocked, LoginsRefused};
 use events::ports::{self, Port, PortAllocated, PortBlocked, port_id};
 use events::quota::{self, Quota, QuotaSet};
 use events::session::{self, Session, SessionClosed, SessionOpened};
@@ -135,7 +135,10 @@ impl Story {
                 };
                 env::progress::progress(state, said)
             }
-            4 | 5 => env::observe::ready(state),
+            4 | 5 => {
+                let addr = ([10, 0, 0, which], 2022).into();
+                env::observe::ready(state, Some(InnerDoor { addr, host_key: "ssh-ed25519 AAAA".into() }))
+            }
             6 => env::observe::lost(state, "it ended", now),
             7 => {
                 let reason = "the image \u{1f6a2} is missing".to_owned();
@@ -144,6 +147,9 @@ impl Story {
                     EnvFailed { phase: Phase::Image, code: "image_missing".into(), reason },
                 )
             }
+            9 if which.is_multiple_of(5) => env::job::mark(state, u64::from(which), "a job", now),
+            9 if which.is_multiple_of(3) => env::idle::idle(state, now - TimeDelta::days(1), now),
+            9 if which.is_multiple_of(7) => env::expire::expire(state, now + TimeDelta::days(1)),
             8 if which.is_multiple_of(2) => env::stop::request_stop(state, RequestCause::Asked, now),
             8 => env::stop::stopped(state),
             9 => env::start::request_start(state, now),
@@ -214,6 +220,10 @@ impl Story {
                 let (method, class) = ("password".into(), "wrong_password".into());
                 LoginFailed { ip, user, method, class, entrance, at, reported: None }.into()
             }
+            20 if which.is_multiple_of(3) => {
+                let (count, from) = (u64::from(which) + 1, at - TimeDelta::seconds(59));
+                LoginsRefused { ip, entrance, count, from, to: at, reported: None }.into()
+            }
             20 => LoginLocked { ip, until: at + TimeDelta::seconds(1_800) }.into(),
             _ => LoginUnlocked { ip: which.is_multiple_of(2).then_some(ip) }.into(),
         };
@@ -231,7 +241,11 @@ impl Story {
                 self.decide::<Session, _>(tenant, id.as_str(), |state, _| {
                     if what == 22 {
                         let (entrance, method) = (Entrance::WebTerminal, "certificate".into());
-                        session::open::open(state, SessionOpened { env, ip, entrance, user, method, at })
+                        let client = which.is_multiple_of(2).then(|| format!("client {which}"));
+                        session::open::open(
+                            state,
+                            SessionOpened { env, ip, entrance, user, method, client, at },
+                        )
                     } else {
                         let (bytes_in, bytes_out) = (which.into(), u64::MAX - u64::from(which));
                         let reason = "client_left".into();
@@ -344,6 +358,7 @@ pub fn asked(which: u8, now: DateTime<Utc>) -> EnvRequested {
             1 => Some(3_600),
             _ => Some(u64::MAX),
         },
+        idle_s: which.is_multiple_of(2).then_some(3_600),
         allow_list: ranges(which),
         datasets: vec![],
         gateway_only: false,

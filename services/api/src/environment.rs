@@ -138,7 +138,8 @@ impl Shown {
     "resources": {"cpu": 1, "memory": 2, "gpu": 0, "storage": 10}, "jupyter": false,
     "ssh_host": "127.0.0.1", "ssh_port": 30000, "ssh_username": "developer",
     "ssh_command": "ssh developer@127.0.0.1 -p 30000", "jupyter_port": null, "allow_list": [],
-    "ttl_s": null, "expires_at": null, "created_at": "2026-01-02T03:04:05Z",
+    "ttl_s": null, "expires_at": null, "idle_s": 7200, "job_until": null, "stops_at": null,
+    "deletes_at": null, "created_at": "2026-01-02T03:04:05Z",
     "updated_at": "2026-01-02T03:04:07Z",
 }))]
 pub struct View {
@@ -172,6 +173,14 @@ pub struct View {
     pub allow_list: Vec<IpNet>,
     pub ttl_s: Option<u64>,
     pub expires_at: Option<DateTime<Utc>>,
+    /// Seconds without traffic after which it is stopped.
+    pub idle_s: Option<u64>,
+    /// Somebody marked a job: until then it is neither stopped as idle nor deleted.
+    pub job_until: Option<DateTime<Utc>>,
+    /// Warning: it is stopped then, because it is idle, unless it is used.
+    pub stops_at: Option<DateTime<Utc>>,
+    /// Warning: it is deleted then, because its time ends, unless a job is marked.
+    pub deletes_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
 }
@@ -200,6 +209,10 @@ impl View {
             allow_list: row.allow_list,
             ttl_s: row.ttl_s,
             expires_at: row.expires_at,
+            idle_s: row.idle_s,
+            job_until: row.job_until,
+            stops_at: row.stops_at,
+            deletes_at: row.deletes_at,
             created_at: row.created_at,
             updated_at: row.updated_at,
         }

@@ -6,7 +6,7 @@
 //!
 //! | call | what |
 //! | --- | --- |
-//! | `GET /v1/policy?have=<version>` | 200 [`Policy`] as soon as the version in force differs from `have`, or 204 after [`POLICY_WAIT_S`] |
+//! | `GET /v1/policy?have=<version>`, headers [`HOST_KEY_HEADER`] and [`ACTIVE_AT_HEADER`] | 200 [`Policy`] as soon as the version in force differs from `have`, or 204 after [`POLICY_WAIT_S`] |
 //! | `POST /v1/applied` [`Applied`] | 204: the policy of this version is in force, port 22 accepts |
 //! | `POST /v1/reports` [`Reports`] | 200 [`ReportsAccepted`]: everything through that number is in the log |
 //!
@@ -24,6 +24,18 @@ pub const ENV_CONTROL_URL: &str = "PORTREEVE_CONTROL_URL";
 pub const ENV_ID: &str = "PORTREEVE_ENV_ID";
 /// The bearer token of this environment's sentry.
 pub const ENV_TOKEN: &str = "PORTREEVE_SENTRY_TOKEN";
+
+/// The port of the inner door, inside the environment and never published: sshd with certificates of
+/// our SSH CA alone, for entrances that have asked all the questions themselves.
+pub const INNER_PORT: u16 = 2022;
+
+/// What the inner door shows, as in [`Applied::host_key`]: said with each policy request, so that a
+/// provisioner that has just started knows it too.
+pub const HOST_KEY_HEADER: &str = "portreeve-host-key";
+
+/// When there was traffic last, RFC 3339: said with each policy request. While an end for idleness was
+/// announced, a sentry asks anew as soon as there is traffic.
+pub const ACTIVE_AT_HEADER: &str = "portreeve-active-at";
 
 /// The longest the provisioner holds a policy request open.
 pub const POLICY_WAIT_S: u64 = 25;
@@ -43,12 +55,18 @@ pub struct Policy {
     pub allow_list: Vec<IpNet>,
     /// Addresses closed by the log, whatever entrance they failed at.
     pub lockouts: Vec<Lockout>,
+    /// Failures at other entrances that count now: guesses there and here add up.
+    #[serde(default)]
+    pub failures: Vec<Failure>,
     /// Failures of an address before this instant are forgotten (an operator unlocked it).
     pub forgiven: Vec<Forgiven>,
-    /// OpenSSH public key line of the SSH CA whose certificates open this environment.
+    /// OpenSSH public key line of the SSH CA whose certificates open the inner door.
     pub user_ca: Option<String>,
     /// Set when JupyterLab shall run.
     pub jupyter: Option<Jupyter>,
+    /// Whoever is at a terminal is told that the environment ends soon, and when.
+    #[serde(default)]
+    pub ends_soon: Option<EndsSoon>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,10 +75,26 @@ pub struct Lockout {
     pub until: DateTime<Utc>,
 }
 
+/// A password that was wrong, at any entrance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// An IPv4 address, or the /64 of an IPv6 address.
+    pub ip: IpAddr,
+    pub at: DateTime<Utc>,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Forgiven {
     pub ip: IpAddr,
     pub at: DateTime<Utc>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EndsSoon {
+    pub at: DateTime<Utc>,
+    /// It is stopped because nobody uses it, and traffic keeps it; otherwise it is deleted because its
+    /// time ends.
+    pub idle: bool,
 }
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -77,6 +111,9 @@ impl std::fmt::Debug for Jupyter {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Applied {
     pub version: String,
+    /// OpenSSH public key line (ed25519) that the inner door shows; absent where there is no such door.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_key: Option<String>,
 }
 
 /// Reports in the order they were written to the spool, numbered without gaps.
@@ -115,6 +152,14 @@ pub enum Report {
         /// `wrong_password`, `unknown_user`, `account_locked`, `too_many_auth`, ...
         class: String,
     },
+    /// An address was turned away so often that each time is not worth a report; told once a minute.
+    LoginsRefused {
+        /// An IPv4 address, or the /64 of an IPv6 address.
+        ip: IpAddr,
+        count: u64,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    },
     SessionOpened {
         /// `ses-` and 12 lower-case base32 characters.
         session_id: String,
@@ -122,6 +167,9 @@ pub enum Report {
         user: String,
         method: String,
     },
+    /// An entrance came in by the inner door for this session, which it records itself.
+    InnerOpened { session_id: String },
+    /// Also for a session of the inner door, when whoever opened it has had its time to say so.
     SessionClosed {
         session_id: String,
         /// Bytes from the client to the environment.

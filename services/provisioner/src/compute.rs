@@ -1,5 +1,6 @@
 //! What must an engine be able to do? Make, start, stop, remove and show environments, each repeatable.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -144,6 +145,9 @@ pub trait Compute: Send + Sync + 'static {
     fn remove_storage<'a>(&'a self, env: &'a EnvId) -> BoxFuture<'a, Result<(), ComputeError>>;
 
     fn observe<'a>(&'a self, env: &'a EnvId) -> BoxFuture<'a, Result<Seen, ComputeError>>;
+
+    /// Where it is reached from beside it, while it runs; `None` where the engine knows no address.
+    fn address<'a>(&'a self, env: &'a EnvId) -> BoxFuture<'a, Result<Option<IpAddr>, ComputeError>>;
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<Listed>, ComputeError>>;
 

@@ -14,8 +14,8 @@ use std::time::Duration;
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerInspectResponse, ContainerSummaryStateEnum, EventMessage, EventMessageTypeEnum,
-    VolumeCreateRequest,
+    ContainerInspectResponse, ContainerSummaryStateEnum, EndpointSettings, EventMessage,
+    EventMessageTypeEnum, VolumeCreateRequest,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, EventsOptionsBuilder,
@@ -164,6 +164,14 @@ impl Containers {
         }
     }
 
+    async fn address(&self, env: &EnvId) -> Result<Option<IpAddr>, ComputeError> {
+        match inspect(self.client().await?, &container_name(env)).await {
+            Ok(seen) => Ok(address_of(seen)),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(refused(Phase::Ready, None, error)),
+        }
+    }
+
     async fn list(&self) -> Result<Vec<Listed>, ComputeError> {
         let label = format!("{}={}", container_body::LABEL_INSTANCE, self.settings.instance);
         let filters = HashMap::from([("label", vec![label])]);
@@ -288,6 +296,10 @@ impl Compute for Containers {
         Self::observe(self, env).boxed()
     }
 
+    fn address<'a>(&'a self, env: &'a EnvId) -> BoxFuture<'a, Result<Option<IpAddr>, ComputeError>> {
+        Self::address(self, env).boxed()
+    }
+
     fn list(&self) -> BoxFuture<'_, Result<Vec<Listed>, ComputeError>> {
         Self::list(self).boxed()
     }
@@ -332,6 +344,17 @@ async fn inspect(client: &Docker, name: &str) -> Result<ContainerInspectResponse
     seen.or_else(|error| without_states(error, &["State", "Status"]))
 }
 
+/// On the network it is in, IPv4 before IPv6. Ended containers have none, or an empty text.
+fn address_of(seen: ContainerInspectResponse) -> Option<IpAddr> {
+    let networks = seen.network_settings?.networks?;
+    let mut networks: Vec<_> = networks.into_iter().collect();
+    networks.sort_by(|one, other| one.0.cmp(&other.0));
+    let find = |text: fn(EndpointSettings) -> Option<String>| {
+        networks.iter().find_map(|(_, network)| text(network.clone())?.parse().ok())
+    };
+    find(|network| network.ip_address).or_else(|| find(|network| network.global_ipv6_address))
+}
+
 /// The environment, when the event says that its container ended or went away. Why: looking tells.
 fn ending(event: EventMessage) -> Option<Ending> {
     let ended = matches!(event.action.as_deref(), Some("die" | "died" | "destroy" | "remove"));
@@ -360,4 +383,24 @@ fn files_of(archive: &[u8]) -> std::io::Result<Vec<File>> {
         }
     }
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn the_address_is_that_of_its_network_and_an_ended_container_has_none() {
+        let seen = |text: &str| serde_json::from_str::<ContainerInspectResponse>(text).unwrap();
+        let docker = r#"{"NetworkSettings": {"Networks": {"bridge": {"IPAddress": "172.17.0.3"}}}}"#;
+        assert_eq!(address_of(seen(docker)), Some("172.17.0.3".parse().unwrap()));
+        let ended =
+            r#"{"NetworkSettings": {"Networks": {"podman": {"IPAddress": "", "GlobalIPv6Address": ""}}}}"#;
+        assert_eq!(address_of(seen(ended)), None);
+        let six =
+            r#"{"NetworkSettings": {"Networks": {"n": {"IPAddress": "", "GlobalIPv6Address": "fd00::3"}}}}"#;
+        assert_eq!(address_of(seen(six)), Some("fd00::3".parse().unwrap()));
+        assert_eq!(address_of(seen("{}")), None);
+    }
 }

@@ -1,13 +1,14 @@
-//! Whose time is up? Every second: pending states past their deadline fail, and environments past
-//! their time to live are deleted. Only the fact is appended here; the worker acts on it, so a step
+//! Whose time is up? Every second: pending states past their deadline fail, environments past their time
+//! to live are deleted, and those that nobody uses are stopped, the latter two after a warning. Only the fact is appended here; the worker acts on it, so a step
 //! that hangs cannot hold a deadline up.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use events::env::expire::expire;
 use events::env::fail::overdue;
+use events::env::idle::idle;
 use events::env::{Env, EnvEvent, EnvRefusal};
 use events::ids::{EnvId, TenantId};
 use nats::DecideError;
@@ -34,6 +35,12 @@ pub async fn watch(provisioner: Arc<Provisioner>, shutdown: CancellationToken) {
                     tracing::warn!(env.id = %env, error = chain(&error), "a deadline could not be kept now");
                 }
             }
+            let active_at = |env: &EnvId| provisioner.activity.of(env);
+            for (env, tenant, active_at) in provisioner.fleet.idle(active_at, Utc::now()) {
+                if let Err(error) = unused(&provisioner, &tenant, &env, active_at).await {
+                    tracing::warn!(env.id = %env, error = chain(&error), "an idle environment could not be warned or stopped now");
+                }
+            }
         }
     };
     shutdown.run_until_cancelled(endless).await;
@@ -56,8 +63,28 @@ async fn times_up(
         provisioner.log.decide::<Env, EnvRefusal>(tenant, env.as_str(), &by_itself(), 0, rule).await?;
     if let Some(recorded) = decided.appended {
         let kind = recorded.event.event_type();
+        if kind == "EnvEndsSoon" {
+            tracing::info!(env.id = %env, "people are told about the end of an environment's time to live");
+            return Ok(());
+        }
         tracing::warn!(env.id = %env, event.kind = kind, event.seq = recorded.seq, last, "an environment's time is up");
         provisioner.metrics.repaired(if kind == "EnvFailed" { "overdue" } else { "expired" });
+    }
+    Ok(())
+}
+
+async fn unused(
+    provisioner: &Provisioner,
+    tenant: &TenantId,
+    env: &EnvId,
+    active_at: DateTime<Utc>,
+) -> Result<(), DecideError<EnvRefusal>> {
+    let rule = |state: &Env| idle(state, active_at, Utc::now());
+    let decided =
+        provisioner.log.decide::<Env, EnvRefusal>(tenant, env.as_str(), &by_itself(), 0, rule).await?;
+    if let Some(recorded) = decided.appended {
+        let kind = recorded.event.event_type();
+        tracing::info!(env.id = %env, event.kind = kind, %active_at, "an environment that nobody uses");
     }
     Ok(())
 }

@@ -12,6 +12,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use events::Recorded;
 use events::credential::{Credential, SecretRef};
+use events::env::expire::expire;
+use events::env::idle::idle;
 use events::env::{Env, PortPurpose, Status};
 use events::ids::{EnvId, EventId, PoolName, SessionId, TenantId};
 use events::ports::pool::Pool;
@@ -156,16 +158,36 @@ impl Fleet {
         fold.known.iter().map(row).collect()
     }
 
-    /// Environments whose deadline, or time to live, has passed.
+    /// Environments whose deadline has passed, or of whose time to live there is something to say.
     pub fn due(&self, now: DateTime<Utc>) -> Vec<(EnvId, TenantId)> {
         let fold = self.read();
         let is_due = |env: &Env| {
             let overdue = env.deadline.is_some_and(|deadline| deadline <= now);
-            let expired = env.expires_at().is_some_and(|end| end <= now);
-            overdue || (expired && !env.delete_requested())
+            overdue || expire(env, now).is_ok_and(|event| event.is_some())
         };
         let due = fold.known.iter().filter(|(_, known)| is_due(&known.member.env));
         due.map(|(env, known)| (env.clone(), known.member.tenant.clone())).collect()
+    }
+
+    /// Environments of whose idleness there is something to say. `active_at`: when one was used last, as
+    /// far as that is known.
+    pub fn idle(
+        &self,
+        active_at: impl Fn(&EnvId) -> Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Vec<(EnvId, TenantId, DateTime<Utc>)> {
+        let fold = self.read();
+        let limited = fold.known.iter().filter(|(_, known)| {
+            let env = &known.member.env;
+            env.status == Status::Running
+                && env.requested.as_ref().is_some_and(|asked| asked.idle_s.is_some())
+        });
+        let idle = limited.filter_map(|(id, known)| {
+            let active_at = active_at(id)?;
+            let news = idle(&known.member.env, active_at, now).is_ok_and(|event| event.is_some());
+            news.then(|| (id.clone(), known.member.tenant.clone(), active_at))
+        });
+        idle.collect()
     }
 
     /// The environment that has this session open.

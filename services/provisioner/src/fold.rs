@@ -109,6 +109,7 @@ impl Fold {
             | EnvEvent::EnvStopRequested(_)
             | EnvEvent::EnvDeleteRequested(_)
             | EnvEvent::PodLost(_)
+            | EnvEvent::EnvEndsSoon(_)
             | EnvEvent::AllowListSet(_) => {
                 known.member.origin = Origin::of(recorded);
                 known.ring();
@@ -118,6 +119,7 @@ impl Fold {
             | EnvEvent::PodReady(_)
             | EnvEvent::EnvProgressed(_)
             | EnvEvent::EnvFailed(_)
+            | EnvEvent::JobMarked(_)
             | EnvEvent::EnvStopped(_)
             | EnvEvent::EnvDeleted(_) => {}
         }
@@ -241,7 +243,7 @@ mod tests {
         let events: Vec<(bool, Kind, String, Event)> = vec![
             (true, Kind::Credential, id(&one), CredentialEvent::from(PasswordIssued { secret_ref }).into()),
             (false, Kind::Credential, id(&one), CredentialEvent::from(PasswordApplied { number: 1 }).into()),
-            (false, Kind::Env, id(&one), EnvEvent::from(PodReady {}).into()),
+            (false, Kind::Env, id(&one), EnvEvent::from(PodReady::default()).into()),
             (true, Kind::SshKey, "key-a".into(), SshKeyEvent::from(key).into()),
             (true, Kind::SshKey, "key-a".into(), SshKeyEvent::from(SshKeyRemoved { owner: owner() }).into()),
             (
@@ -296,6 +298,7 @@ mod tests {
             entrance: events::login::Entrance::DirectPort,
             user: "developer".into(),
             method: "password".into(),
+            client: None,
             at: t(1),
         };
         let closed =
@@ -315,7 +318,7 @@ mod tests {
 
         assert_eq!((fleet.due(t(299)), fleet.due(t(300))), (vec![], vec![(env.clone(), acme())]));
         fleet.apply(&recorded(6, &acme(), Kind::Env, env.as_str(), bound(30000)));
-        fleet.apply(&recorded(7, &acme(), Kind::Env, env.as_str(), EnvEvent::from(PodReady {})));
+        fleet.apply(&recorded(7, &acme(), Kind::Env, env.as_str(), EnvEvent::from(PodReady::default())));
         assert_eq!((fleet.due(t(300)), fleet.status_of(&env)), (vec![], Some(Status::Running)));
     }
 }

@@ -11,6 +11,7 @@ use k8s_openapi::api::networking::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kit::sentry_protocol::INNER_PORT;
 
 use crate::kube_objects::{APP, LABEL_APP};
 use crate::kube_pod::inside;
@@ -43,6 +44,8 @@ pub fn namespace(settings: &Settings) -> Namespace {
 /// of Pods are known (`pod_cidrs`) or the network tells Pods from addresses by itself.
 pub fn network_policy(settings: &Settings, apiservers: &[IpAddr]) -> NetworkPolicy {
     let doors = [PortPurpose::Ssh, PortPurpose::Jupyter].map(|purpose| port("TCP", inside(purpose)));
+    let entrances = [pods_of("gateway"), pods_of("api")].into_iter();
+    let entrances = entrances.chain(control_plane(&settings.sentry_url)).collect();
     let link_local = LINK_LOCAL.iter().filter_map(|range| range.parse().ok());
     let apiservers = apiservers.iter().copied().map(IpNet::from);
     let closed: Vec<IpNet> = settings.pod_cidrs.iter().copied().chain(link_local).chain(apiservers).collect();
@@ -60,9 +63,10 @@ pub fn network_policy(settings: &Settings, apiservers: &[IpAddr]) -> NetworkPoli
                     from: Some(world(&settings.pod_cidrs)),
                     ports: Some(doors.to_vec()),
                 },
+                // a world without Pods may hold addresses of ours; the inner door is not for it
                 NetworkPolicyIngressRule {
-                    from: Some(vec![pods_of("gateway")]),
-                    ports: Some(doors.to_vec()),
+                    from: Some(entrances),
+                    ports: Some(doors.into_iter().chain([port("TCP", INNER_PORT.into())]).collect()),
                 },
             ]),
             egress: Some(
@@ -99,13 +103,14 @@ fn world(closed: &[IpNet]) -> Vec<NetworkPolicyPeer> {
 
 /// The way to our provisioner where it is no Pod.
 fn sentry_rule(url: &str) -> Option<NetworkPolicyEgressRule> {
-    let address = address_of(url)?;
-    let peer = NetworkPolicyPeer {
-        ip_block: Some(IPBlock { cidr: IpNet::from(address.ip()).to_string(), except: None }),
-        ..Default::default()
-    };
-    let ports = vec![port("TCP", address.port().into())];
-    Some(NetworkPolicyEgressRule { to: Some(vec![peer]), ports: Some(ports) })
+    let ports = vec![port("TCP", address_of(url)?.port().into())];
+    Some(NetworkPolicyEgressRule { to: Some(vec![control_plane(url)?]), ports: Some(ports) })
+}
+
+/// Where we run when we are no Pods: gateway and web terminal come from where the sentries find us.
+fn control_plane(url: &str) -> Option<NetworkPolicyPeer> {
+    let cidr = IpNet::from(address_of(url)?.ip()).to_string();
+    Some(NetworkPolicyPeer { ip_block: Some(IPBlock { cidr, except: None }), ..Default::default() })
 }
 
 /// Our own Pods of one kind, in whatever namespace the system runs.
@@ -150,6 +155,17 @@ mod tests {
         let from = &spec["ingress"][0]["from"];
         assert_eq!(from[0]["ipBlock"], json!({"cidr": "0.0.0.0/0", "except": ["10.244.0.0/16"]}));
         assert_eq!(from[1]["ipBlock"], json!({"cidr": "::/0"}));
+        let inner = json!({"port": 2022, "protocol": "TCP"});
+        let world = spec["ingress"][0]["ports"].as_array().unwrap();
+        assert!(!world.contains(&inner), "the inner door is not for the world");
+        let ours = &spec["ingress"][1];
+        assert!(ours["ports"].as_array().unwrap().contains(&inner));
+        let component = |peer: &serde_json::Value| {
+            peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"].as_str().map(str::to_owned)
+        };
+        let from: Vec<_> = ours["from"].as_array().unwrap().iter().filter_map(component).collect();
+        assert_eq!(from, ["gateway", "api"]);
+        assert_eq!(ours["from"][2]["ipBlock"], json!({"cidr": "10.0.0.1/32"}), "where we are no Pods");
         let to = &spec["egress"][2]["to"];
         let closed = json!(["10.244.0.0/16", "169.254.0.0/16", "198.51.100.7/32"]);
         assert_eq!(to[0]["ipBlock"]["except"], closed);

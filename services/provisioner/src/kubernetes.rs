@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -368,6 +369,13 @@ impl Compute for Kubernetes {
 
     fn observe<'a>(&'a self, env: &'a EnvId) -> BoxFuture<'a, Result<Seen, ComputeError>> {
         Self::observe(self, env).boxed()
+    }
+
+    /// Of the Pod that the watches know; they know it before its sentry is said to be ready.
+    fn address<'a>(&'a self, env: &'a EnvId) -> BoxFuture<'a, Result<Option<IpAddr>, ComputeError>> {
+        let pod = self.watched.pod(env);
+        let text = pod.as_ref().and_then(|pod| pod.status.as_ref()?.pod_ip.as_deref());
+        future::ready(Ok(text.and_then(|text| text.parse().ok()))).boxed()
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<Listed>, ComputeError>> {

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of SQL and the public API; the only importer of `bollard` and `kube`.
 
+mod activity;
 pub mod allow_list;
 mod bring_up;
 mod capabilities;
@@ -43,6 +44,7 @@ mod take_down;
 #[cfg(test)]
 mod testing;
 mod trouble;
+mod user_ca;
 mod worker;
 
 use std::net::{IpAddr, SocketAddr};
@@ -60,6 +62,7 @@ use nats::{ConnectError, LogError, MasterKeys, TopologyError, WorkError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::activity::Activity;
 use crate::compute::Compute;
 use crate::containers::{Containers, Settings};
 use crate::fleet::Fleet;
@@ -70,6 +73,7 @@ use crate::passwords::Passwords;
 use crate::ports::Ports;
 use crate::reconcile::{Provisioner, Starts, Troubles, Turns};
 use crate::reports::Recorder;
+use crate::user_ca::UserCaError;
 
 pub use crate::listen::SOCKET_NAME;
 pub use crate::passwords::jupyter_ref;
@@ -134,6 +138,8 @@ pub enum RunError {
     Listen(#[from] ListenError),
     #[error("reacting to events ended")]
     Work(#[from] WorkError),
+    #[error("there is no SSH CA for the environments' inner doors")]
+    UserCa(#[from] UserCaError),
     #[error("the cluster cannot be used")]
     Cluster(#[from] kube_requests::ConnectError),
     #[error(transparent)]
@@ -188,7 +194,9 @@ pub async fn run(config: Config, health: Health, shutdown: CancellationToken) ->
             engine
         }
     };
-    let provisioner = Arc::new(compose(&config, &connection, engine, fleet, metrics, health.clone()));
+    let user_ca = user_ca::ensure(&connection.vault(config.master_keys.clone())).await?;
+    let parts_of = (engine, fleet, metrics, health.clone());
+    let provisioner = Arc::new(compose(&config, &connection, user_ca, parts_of));
     let routes = sentry_server::router(Arc::clone(&provisioner), shutdown.clone());
     let sweep_every = Duration::from_secs(config.sweep_interval_s.max(1));
     parts.spawn(listeners.serve(routes, shutdown.clone()));
@@ -237,10 +245,8 @@ fn containers(config: &Config) -> Containers {
 fn compose(
     config: &Config,
     connection: &nats::Connection,
-    engine: Arc<dyn Compute>,
-    fleet: Arc<Fleet>,
-    metrics: Metrics,
-    health: Health,
+    user_ca: String,
+    (engine, fleet, metrics, health): (Arc<dyn Compute>, Arc<Fleet>, Metrics, Health),
 ) -> Provisioner {
     let log = connection.log();
     let keys = config.master_keys.clone();
@@ -249,6 +255,8 @@ fn compose(
         passwords: Passwords::new(log.clone(), connection.vault(keys.clone()), keys.clone()),
         recorder: Recorder::new(log.clone(), Arc::clone(&fleet), metrics.clone()),
         engine,
+        user_ca,
+        activity: Activity::default(),
         image: config.image.clone(),
         image_jupyter: config.image_jupyter.clone(),
         turns: Turns::default(),

@@ -94,6 +94,8 @@ impl Metrics {
         let kind = match report {
             Report::LoginSucceeded { .. } => "login_succeeded",
             Report::LoginFailed { .. } => "login_failed",
+            Report::LoginsRefused { .. } => "logins_refused",
+            Report::InnerOpened { .. } => "inner_opened",
             Report::SessionOpened { .. } => "session_opened",
             Report::SessionClosed { .. } => "session_closed",
         };

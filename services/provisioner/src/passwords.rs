@@ -1,6 +1,6 @@
 //! Where does an environment's password come from, and what does the sentry get to see of it?
 //!
-//! The secret lies in the vault before the event that names it: a race between two provisioners writes
+//! The secret and its Argon2id hash lie in the vault before the event that names them: a race between two provisioners writes
 //! two secrets, the append decides which counts, and the loser removes its own. The sentry gets a
 //! crypt(3) hash whose salt is derived, so that the same password gives the same policy.
 
@@ -47,7 +47,7 @@ pub struct Passwords {
 
 /// Where the token of an environment's JupyterLab lies: one per environment, for its whole life.
 pub fn jupyter_ref(env: &EnvId) -> SecretRef {
-    SecretRef { owner: env.to_string(), name: "jupyter".to_owned(), version: Uuid::nil() }
+    SecretRef::jupyter(env)
 }
 
 /// The bearer token of an environment's sentry.
@@ -79,9 +79,12 @@ impl Passwords {
             return Ok(());
         }
         let password = kit::password::generate(getrandom::fill).map_err(again)?;
-        let secret_ref =
-            SecretRef { owner: env.to_string(), name: "password".to_owned(), version: Uuid::new_v4() };
-        self.vault.put(&secret_ref, &password).await.map_err(again)?;
+        let secret_ref = SecretRef::password(env, Uuid::new_v4());
+        let hash = argon2id(password.clone()).await.map_err(again)?;
+        let hash_ref = secret_ref.argon2id();
+        let (password, hash) =
+            tokio::join!(self.vault.put(&secret_ref, &password), self.vault.put(&hash_ref, &hash));
+        password.and(hash).map_err(again)?;
         let issued = self
             .log
             .decide::<Credential, CredentialRefusal>(tenant, env.as_str(), cause, 0, |state| {
@@ -90,9 +93,15 @@ impl Passwords {
             .await;
         let issued = decided(issued)?;
         if issued.state.password.as_ref() != Some(&secret_ref) {
-            self.vault.remove(&secret_ref).await.map_err(again)?;
+            self.remove(&secret_ref).await?;
         }
         Ok(())
+    }
+
+    /// A password and its hash: whoever may check it must not be able to for longer than it counts.
+    async fn remove(&self, secret_ref: &SecretRef) -> Result<(), Trouble> {
+        self.vault.remove(&secret_ref.argon2id()).await.map_err(again)?;
+        self.vault.remove(secret_ref).await.map_err(again)
     }
 
     /// The token is derived, so that two who write it write the same.
@@ -114,6 +123,7 @@ impl Passwords {
         }
         let jupyter = truth.member.env.requested.as_ref().is_some_and(|requested| requested.jupyter);
         let password = self.secret(&current).await?;
+        self.ensure_hash(&current, &password).await?;
         let jupyter_token = match jupyter {
             true => Some(self.secret(&jupyter_ref(env)).await?.expose_secret().to_owned()),
             false => None,
@@ -125,6 +135,16 @@ impl Passwords {
         let entry = (current, secrets.clone());
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(env.clone(), entry);
         Ok(secrets)
+    }
+
+    /// A password from before there were hashes gets one when it is first looked at.
+    async fn ensure_hash(&self, secret_ref: &SecretRef, password: &SecretString) -> Result<(), SecretError> {
+        let hash_ref = secret_ref.argon2id();
+        if self.vault.get(&hash_ref).await.map_err(SecretError::Vault)?.is_some() {
+            return Ok(());
+        }
+        let hash = argon2id(password.clone()).await?;
+        self.vault.put(&hash_ref, &hash).await.map_err(SecretError::Vault)
     }
 
     async fn secret(&self, secret_ref: &SecretRef) -> Result<SecretString, SecretError> {
@@ -141,7 +161,7 @@ impl Passwords {
             return Ok(()); // the sentry still enforces an older one
         }
         for old in passwords.iter().filter(|old| Some(*old) != state.password.as_ref()) {
-            self.vault.remove(old).await.map_err(again)?;
+            self.remove(old).await?;
         }
         Ok(())
     }
@@ -160,6 +180,11 @@ impl Passwords {
     pub async fn load(&self, tenant: &TenantId, env: &EnvId) -> Result<Credential, nats::LogError> {
         Ok(self.log.load::<Credential>(tenant, env.as_str()).await?.state)
     }
+}
+
+async fn argon2id(password: SecretString) -> Result<SecretString, SecretError> {
+    let hashed = tokio::task::spawn_blocking(move || kit::password::argon2id(&password)).await;
+    hashed.map_err(|_| SecretError::Hash)?.map_err(|_| SecretError::Hash)
 }
 
 fn hash(password: &SecretString, salt: &[u8; 32]) -> Result<String, SecretError> {

@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use data_encoding::HEXLOWER;
-use kit::sentry_protocol::{Jupyter, Policy};
+use events::env::Env;
+use kit::sentry_protocol::{EndsSoon, Jupyter, Policy};
 use sha2::{Digest, Sha256};
 use ssh_key::{HashAlg, PublicKey};
 
@@ -27,7 +28,7 @@ pub struct Computed {
     pub fingerprints: Vec<String>,
 }
 
-pub fn compute(truth: &Truth, secrets: PolicySecrets, now: DateTime<Utc>) -> Computed {
+pub fn compute(truth: &Truth, secrets: PolicySecrets, user_ca: &str, now: DateTime<Utc>) -> Computed {
     let member = &truth.member;
     let own = member.env.requested.iter().flat_map(|requested| &requested.ssh_public_keys);
     let (authorized_keys, fingerprints) = keys(own.chain(&truth.owner_keys));
@@ -37,12 +38,21 @@ pub fn compute(truth: &Truth, secrets: PolicySecrets, now: DateTime<Utc>) -> Com
         authorized_keys,
         allow_list: allow_list::both(&truth.tenant_allow_list, &member.env.allow_list),
         lockouts: member.doors.lockouts(now),
+        failures: member.doors.failures(now),
         forgiven: member.doors.forgiven(now),
-        user_ca: None,
+        user_ca: Some(user_ca.to_owned()),
         jupyter: secrets.jupyter_token.map(|token| Jupyter { token }),
+        ends_soon: ends_soon(&member.env),
     };
     policy.version = version_of(&policy);
     Computed { policy, password_number: member.credential.number, fingerprints }
+}
+
+/// The nearest end that was announced.
+fn ends_soon(env: &Env) -> Option<EndsSoon> {
+    let idle = env.stops_at.map(|at| EndsSoon { at, idle: true });
+    let ttl = env.deletes_at.map(|at| EndsSoon { at, idle: false });
+    idle.into_iter().chain(ttl).min_by_key(|soon| soon.at)
 }
 
 /// Digest of everything but the version itself.
@@ -77,6 +87,8 @@ mod tests {
 
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEOrEXHg8Bn3xHXpBKOvDrOs4tEwXaFYX5cpA4RE5oBD me";
 
+    const CA: &str = "ssh-ed25519 AAAA";
+
     fn secrets() -> PolicySecrets {
         PolicySecrets { password_hash: "$6$x$y".into(), jupyter_token: None }
     }
@@ -85,11 +97,11 @@ mod tests {
     fn equal_truth_has_an_equal_version_and_a_lock_another() {
         let now = testing::t(10);
         let truth = testing::truth();
-        let one = compute(&truth, secrets(), now);
-        assert_eq!(one.policy, compute(&truth, secrets(), testing::t(99)).policy);
+        let one = compute(&truth, secrets(), CA, now);
+        assert_eq!(one.policy, compute(&truth, secrets(), CA, testing::t(99)).policy);
         let mut locked = truth.clone();
         locked.member.doors.apply(&testing::locked("203.0.113.9", 1800), now);
-        let two = compute(&locked, secrets(), now);
+        let two = compute(&locked, secrets(), CA, now);
         assert_ne!(one.policy.version, two.policy.version);
         assert_eq!(two.policy.lockouts.len(), 1);
     }
@@ -98,7 +110,7 @@ mod tests {
     fn a_key_counts_once_and_garbage_not_at_all() {
         let mut truth = testing::truth();
         truth.owner_keys = vec![KEY.into(), format!("{KEY} other comment"), "command=\"x\" nonsense".into()];
-        let computed = compute(&truth, secrets(), testing::t(0));
+        let computed = compute(&truth, secrets(), CA, testing::t(0));
         assert_eq!(computed.policy.authorized_keys, [KEY]);
         assert_eq!(computed.fingerprints.len(), 1);
         assert!(computed.fingerprints[0].starts_with("SHA256:"));

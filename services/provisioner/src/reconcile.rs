@@ -19,6 +19,7 @@ use events::ids::{EnvId, TenantId};
 use kit::health::Health;
 use nats::{Log, MasterKeys, Outcome};
 
+use crate::activity::Activity;
 use crate::compute::{Compute, Ending, Seen};
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
@@ -44,6 +45,9 @@ pub struct Provisioner {
     pub passwords: Passwords,
     pub recorder: Recorder,
     pub metrics: Metrics,
+    /// OpenSSH public key line of the CA whose certificates open the inner doors.
+    pub user_ca: String,
+    pub activity: Activity,
     /// Meant when an environment names no image.
     pub image: String,
     pub image_jupyter: String,

@@ -6,8 +6,10 @@
 use chrono::{DateTime, Utc};
 use events::envelope::Cause;
 use events::ids::{EnvId, NAMESPACE, SessionId, TenantId};
-use events::login::lockout::lock;
-use events::login::{Entrance, Login, LoginFailed, LoginRefusal, LoginSucceeded, SpoolPosition, record};
+use events::login::lockout::{lock, source_of};
+use events::login::{
+    Entrance, Login, LoginFailed, LoginRefusal, LoginSucceeded, LoginsRefused, SpoolPosition, record,
+};
 use events::session::{Session, SessionClosed, SessionOpened, SessionRefusal, close::close, open::open};
 use kit::sentry_protocol::{Numbered, Report, Reports};
 use nats::{DecideError, Log, LogError};
@@ -143,6 +145,19 @@ impl Recorder {
                 };
                 self.failed(&source, login).await
             }
+            Report::LoginsRefused { ip, count, from, to } => {
+                let refused = LoginsRefused {
+                    ip: source_of(*ip),
+                    entrance: Entrance::DirectPort,
+                    count: *count,
+                    from: *from,
+                    to: *to,
+                    reported: Some(source.position.clone()),
+                };
+                self.login(&source, 0, |state| record::refused(state, refused.clone())).await
+            }
+            // the entrance records it; the sentry remembers that somebody must close it
+            Report::InnerOpened { .. } => Ok(()),
             Report::SessionOpened { session_id, ip, user, method } => {
                 let Some(session) = self.session(env, session_id) else { return Ok(()) };
                 let opened = SessionOpened {
@@ -151,6 +166,7 @@ impl Recorder {
                     entrance: Entrance::DirectPort,
                     user: cut(user),
                     method: cut(method),
+                    client: None,
                     at: source.at,
                 };
                 self.decide_session(&source, &session, |state| open(state, opened.clone())).await

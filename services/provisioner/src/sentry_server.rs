@@ -19,12 +19,16 @@ use chrono::Utc;
 use events::credential::applied::{keys_attached, password_applied};
 use events::credential::{Credential, CredentialRefusal};
 use events::env::observe::ready;
-use events::env::{Env, EnvRefusal, Status};
+use events::env::{Env, EnvRefusal, InnerDoor, Status};
 use events::ids::{EnvId, TenantId};
-use kit::sentry_protocol::{Applied, POLICY_WAIT_S, REPORTS_MAX, Reports, ReportsAccepted};
+use kit::sentry_protocol::{
+    ACTIVE_AT_HEADER, Applied, HOST_KEY_HEADER, INNER_PORT, POLICY_WAIT_S, REPORTS_MAX, Reports,
+    ReportsAccepted,
+};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use ssh_key::PublicKey;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -77,6 +81,16 @@ impl From<&Computed> for Served {
     }
 }
 
+/// What a sentry says about itself.
+struct Said {
+    /// What it has in force.
+    served: Served,
+    /// Of its inner door.
+    host_key: Option<String>,
+    /// It has just put it in force: perhaps its container is a new one, at another address.
+    now: bool,
+}
+
 #[derive(Deserialize)]
 struct Have {
     #[serde(default)]
@@ -119,6 +133,11 @@ async fn policy(
     Query(Have { have }): Query<Have>,
 ) -> Result<Response, Refused> {
     let env = sentries.authenticate(&headers).await?;
+    let host_key = headers.get(HOST_KEY_HEADER).and_then(|value| value.to_str().ok()).and_then(readable_key);
+    if let Some(active_at) = headers.get(ACTIVE_AT_HEADER).and_then(|value| value.to_str().ok()?.parse().ok())
+    {
+        sentries.provisioner.activity.hear(&env, active_at);
+    }
     let fleet = &sentries.provisioner.fleet;
     let mut bell = fleet.bell(&env).ok_or(Refused::Gone)?;
     let deadline = Instant::now() + Duration::from_secs(POLICY_WAIT_S);
@@ -133,7 +152,8 @@ async fn policy(
             }
             Some(computed) if first || (waits && sentries.provisioner.engine.lets_through(&env)) => {
                 // it asks with what is in force, so what that proves is true
-                waits = !sentries.record_in_force(&env, &Served::from(&computed)).await?;
+                let said = Said { served: Served::from(&computed), host_key: host_key.clone(), now: false };
+                waits = !sentries.record_in_force(&env, &said).await?;
             }
             Some(_) if waits => {}
             // it shall ask afresh, which proves that it is there
@@ -159,12 +179,15 @@ async fn policy(
 async fn applied(
     State(sentries): State<Arc<Sentries>>,
     headers: HeaderMap,
-    Json(Applied { version }): Json<Applied>,
+    Json(Applied { version, host_key }): Json<Applied>,
 ) -> Result<StatusCode, Refused> {
     let env = sentries.authenticate(&headers).await?;
     match sentries.served(&env, &version).await? {
         // not let through yet: its next request tells it again
-        Some(served) => drop(sentries.record_in_force(&env, &served).await?),
+        Some(served) => {
+            let host_key = host_key.as_deref().and_then(readable_key);
+            sentries.record_in_force(&env, &Said { served, host_key, now: true }).await?;
+        }
         // made by an earlier process and superseded since: the sentry gets the newer one at once
         None => {
             tracing::info!(env.id = %env, version, "a superseded policy is in force; a newer one follows")
@@ -193,6 +216,14 @@ async fn reports(
             Err(Refused::Later)
         }
     }
+}
+
+/// The key without a comment. A sentry speaks for its own environment only, yet what it says stands in
+/// the log for ever: nothing but a key.
+fn readable_key(line: &str) -> Option<String> {
+    let mut key = PublicKey::from_openssh(line.trim()).ok()?;
+    key.set_comment("");
+    key.to_openssh().ok().map(|line| line.trim().to_owned())
 }
 
 fn is_coming_up(status: Option<Status>) -> bool {
@@ -240,7 +271,7 @@ impl Sentries {
     async fn current(&self, env: &EnvId) -> Result<Option<Computed>, Refused> {
         let truth = self.provisioner.fleet.truth(env).ok_or(Refused::Gone)?;
         match self.provisioner.passwords.for_policy(env, &truth).await {
-            Ok(secrets) => Ok(Some(compute(&truth, secrets, Utc::now()))),
+            Ok(secrets) => Ok(Some(compute(&truth, secrets, &self.provisioner.user_ca, Utc::now()))),
             Err(SecretError::NotIssued) => Ok(None),
             Err(error) => {
                 tracing::error!(env.id = %env, error = chain(&error), "a policy cannot be made");
@@ -284,12 +315,14 @@ impl Sentries {
     }
 
     /// `false` while the engine does not let people through: that it is ready is not recorded yet.
-    async fn record_in_force(&self, env: &EnvId, served: &Served) -> Result<bool, Refused> {
+    async fn record_in_force(&self, env: &EnvId, said: &Said) -> Result<bool, Refused> {
         let member = self.provisioner.fleet.member(env).ok_or(Refused::Gone)?;
+        let served = &said.served;
         let known = &member.credential;
         let mut sorted = served.fingerprints.clone();
         sorted.sort();
         if member.env.status == Status::Running
+            && !said.now
             && known.number_applied >= served.password_number
             && known.fingerprints == sorted
         {
@@ -298,10 +331,15 @@ impl Sentries {
         let cause = by_sentry(env, Some(&member.origin));
         let for_ready = fresh(&cause);
         let through = !member.env.status.is_coming_up() || self.provisioner.engine.lets_through(env);
-        let ready =
-            async { if through { self.record_ready(&member.tenant, env, &for_ready).await } else { Ok(()) } };
+        let ready = async {
+            if !through {
+                return Ok(());
+            }
+            let inner = self.inner_door(env, said.host_key.clone()).await?;
+            self.record_ready(&member.tenant, env, &for_ready, inner).await
+        };
         let (is_ready, is_applied) =
-            tokio::join!(ready, self.record_applied(&member.tenant, env, served, &cause),);
+            tokio::join!(ready, self.record_applied(&member.tenant, env, served, &cause));
         match is_ready.and(is_applied) {
             Ok(()) | Err(Trouble::Changed) => Ok(through),
             Err(Trouble::Again(why)) => {
@@ -315,17 +353,27 @@ impl Sentries {
         }
     }
 
+    /// Where it is: only the engine can say. Whose key: only the sentry can.
+    async fn inner_door(&self, env: &EnvId, host_key: Option<String>) -> Result<Option<InnerDoor>, Trouble> {
+        let Some(host_key) = host_key else { return Ok(None) };
+        let address = self.provisioner.engine.address(env).await?;
+        Ok(address.map(|ip| InnerDoor { addr: (ip, INNER_PORT).into(), host_key }))
+    }
+
     async fn record_ready(
         &self,
         tenant: &TenantId,
         env: &EnvId,
         cause: &events::envelope::Cause,
+        inner: Option<InnerDoor>,
     ) -> Result<(), Trouble> {
         let log = &self.provisioner.log;
-        let recorded = log.decide::<Env, EnvRefusal>(tenant, env.as_str(), cause, 0, ready).await;
+        let rule = |state: &Env| ready(state, inner.clone());
+        let recorded = log.decide::<Env, EnvRefusal>(tenant, env.as_str(), cause, 0, rule).await;
         match decided(recorded) {
             Ok(recorded) if recorded.appended.is_some() => {
-                tracing::info!(env.id = %env, "an environment is ready");
+                let inner = inner.as_ref().map(|inner| inner.addr);
+                tracing::info!(env.id = %env, ?inner, "an environment is ready");
                 self.provisioner.starts.over(env);
                 Ok(())
             }

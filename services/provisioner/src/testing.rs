@@ -40,6 +40,7 @@ pub fn asked() -> EnvRequested {
         ssh_public_keys: vec![],
         jupyter: false,
         ttl_s: None,
+        idle_s: None,
         allow_list: vec![],
         datasets: vec![],
         gateway_only: false,

@@ -47,7 +47,7 @@ impl Worker for Reactions {
             }
             Event::Credential(CredentialEvent::PasswordApplied(_)) => self.superseded(event).await,
             // the policies these change are announced by the fold (`fleet.rs`), in every provisioner
-            Event::Env(EnvEvent::AllowListSet(_))
+            Event::Env(EnvEvent::AllowListSet(_) | EnvEvent::EnvEndsSoon(_) | EnvEvent::JobMarked(_))
             | Event::Tenant(_)
             | Event::SshKey(_)
             | Event::Login(_)

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::connection::{self, Surroundings};
-use crate::door::Refusal;
+use crate::door::{Refusal, Side};
 
 /// Connections the kernel holds for us.
 const BACKLOG: i32 = 1024;
@@ -33,6 +33,10 @@ const NOTICE_WAIT: Duration = Duration::from_secs(1);
 pub struct Entrance {
     pub around: Arc<Surroundings>,
     pub listen: Vec<SocketAddr>,
+    /// Where the inner door is.
+    pub inner_listen: Vec<SocketAddr>,
+    /// Whether that could be opened.
+    pub inner_open: bool,
     /// Keys that must be there first.
     pub host_keys: Option<JoinHandle<io::Result<()>>>,
     pub open: Arc<AtomicBool>,
@@ -41,7 +45,7 @@ pub struct Entrance {
 }
 
 impl Entrance {
-    /// Accepts afterwards; repeatable. An address family that this machine does not have is left out.
+    /// Accepts afterwards, at both doors; repeatable.
     pub async fn ensure_open(&mut self) -> io::Result<()> {
         if self.open.load(Ordering::Acquire) || self.stop.is_cancelled() {
             return Ok(());
@@ -51,31 +55,44 @@ impl Entrance {
         {
             tracing::error!(%error, "cannot make host keys");
         }
-        let mut listeners = Vec::new();
-        for address in &self.listen {
-            match listener(*address) {
-                Ok(listener) => listeners.push(listener),
-                Err(error) if address.is_ipv6() && error.kind() != io::ErrorKind::AddrInUse => {
-                    tracing::warn!(%error, %address, "no IPv6 here");
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if listeners.is_empty() {
-            return Err(io::ErrorKind::AddrNotAvailable.into());
-        }
+        let outer = listeners(&self.listen)?;
+        // without it the environment has its port still
+        let inner = listeners(&self.inner_listen).unwrap_or_else(|error| {
+            tracing::error!(%error, addresses = ?self.inner_listen, "no inner door: gateway and web terminal cannot come in");
+            Vec::new()
+        });
+        self.inner_open = !inner.is_empty();
         let notices = Arc::new(Semaphore::new(NOTICES_MAX));
-        for listener in listeners {
+        let sides = outer.into_iter().map(|listener| (listener, Side::Outer));
+        for (listener, side) in sides.chain(inner.into_iter().map(|listener| (listener, Side::Inner))) {
             let (around, connections) = (self.around.clone(), self.connections.clone());
             let (stop, notices) = (self.stop.clone(), notices.clone());
             self.connections.spawn(async move {
-                stop.run_until_cancelled(accept(&listener, &around, &connections, &notices)).await;
+                stop.run_until_cancelled(accept(&listener, side, &around, &connections, &notices)).await;
             });
         }
         self.open.store(true, Ordering::Release);
-        tracing::info!(addresses = ?self.listen, "accepting SSH connections");
+        tracing::info!(addresses = ?self.listen, inner = ?self.inner_listen, "accepting SSH connections");
         Ok(())
     }
+}
+
+/// One an address; an address family that this machine does not have is left out.
+fn listeners(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        match listener(*address) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if address.is_ipv6() && error.kind() != io::ErrorKind::AddrInUse => {
+                tracing::warn!(%error, %address, "no IPv6 here");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if listeners.is_empty() {
+        return Err(io::ErrorKind::AddrNotAvailable.into());
+    }
+    Ok(listeners)
 }
 
 fn listener(address: SocketAddr) -> io::Result<TcpListener> {
@@ -92,6 +109,7 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
 
 async fn accept(
     listener: &TcpListener,
+    side: Side,
     around: &Arc<Surroundings>,
     connections: &TaskTracker,
     notices: &Arc<Semaphore>,
@@ -114,9 +132,18 @@ async fn accept(
             tracing::error!(%ip, pending = around.reporter.pending(), "refused: the spool has no room");
             continue;
         }
-        match around.door.admit(ip, now) {
+        let admitted = match side {
+            Side::Outer => around.door.admit(ip, now),
+            Side::Inner => around.door.admit_inner(ip),
+        };
+        match admitted {
             Ok(place) => drop(connections.spawn(connection::serve(stream, place, around.clone()))),
-            Err(refusal) => refuse(stream, ip, refusal, now, notices),
+            Err(refusal) => {
+                if matches!(refusal, Refusal::Locked { .. }) {
+                    around.refusals.count(ip, now);
+                }
+                refuse(stream, ip, refusal, now, notices);
+            }
         }
     }
 }

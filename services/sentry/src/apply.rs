@@ -31,7 +31,19 @@ pub fn apply(policy: &Policy, config: &Config, days: i64) -> Result<(), ApplyErr
         &policy.authorized_keys,
     )?;
     let user_ca: Vec<String> = policy.user_ca.iter().cloned().collect();
-    ensure_lines(&config.settings_dir.join("user_ca.pub"), &user_ca)
+    ensure_lines(&user_ca_file(config), &user_ca)?;
+    // a certificate made for another environment opens nothing here
+    ensure_lines(&principals_file(config), std::slice::from_ref(&config.env_id))
+}
+
+/// The CA whose certificates open the inner door.
+pub fn user_ca_file(config: &Config) -> PathBuf {
+    config.settings_dir.join("user_ca.pub")
+}
+
+/// Whom such a certificate must name.
+pub fn principals_file(config: &Config) -> PathBuf {
+    config.settings_dir.join("principals")
 }
 
 /// Readable by all and root's: sshd refuses keys in files that others can write.

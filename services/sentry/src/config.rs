@@ -1,11 +1,14 @@
 //! What is this sentry told when it starts?
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Parser;
-use kit::sentry_protocol::{ENV_CONTROL_URL, ENV_ID, ENV_TOKEN};
+use kit::sentry_protocol::{ENV_CONTROL_URL, ENV_ID, ENV_TOKEN, INNER_PORT};
+
+use crate::refusals;
 
 /// First process of an environment: accepts SSH connections, starts sshd for each, reports what it saw.
 #[derive(Debug, Clone, Parser)]
@@ -29,6 +32,17 @@ pub struct Config {
         default_value = "0.0.0.0:22,[::]:22"
     )]
     pub listen: Vec<SocketAddr>,
+    /// Where gateway and web terminal come in, with certificates of our SSH CA alone; never published
+    #[arg(
+        long,
+        env = "PORTREEVE_SENTRY_INNER_LISTEN",
+        value_delimiter = ',',
+        default_values_t = inner_addresses()
+    )]
+    pub inner_listen: Vec<SocketAddr>,
+    /// Seconds between two summaries of who was turned away
+    #[arg(long, default_value_t = refusals::TELL_EVERY.as_secs())]
+    pub refusals_every_s: u64,
     /// Where GET /healthz is answered
     #[arg(long, env = "PORTREEVE_SENTRY_HEALTH", default_value = "0.0.0.0:8022")]
     pub health: SocketAddr,
@@ -36,7 +50,7 @@ pub struct Config {
     /// Host keys, spool, cached policy: on the environment's own volume
     #[arg(long, env = "PORTREEVE_SENTRY_STATE_DIR", default_value = "/var/lib/portreeve")]
     pub state_dir: PathBuf,
-    /// Where sshd looks for authorized_keys/<account> and user_ca.pub
+    /// Where sshd looks for authorized_keys/<account>, user_ca.pub and principals
     #[arg(long, default_value = "/etc/portreeve")]
     pub settings_dir: PathBuf,
     /// The password file of the account
@@ -67,6 +81,16 @@ pub struct Config {
     pub jupyter_dir: PathBuf,
     #[arg(long, default_value_t = 8888)]
     pub jupyter_port: u16,
+}
+
+impl Config {
+    pub fn tell_every(&self) -> Duration {
+        Duration::from_secs(self.refusals_every_s.max(1))
+    }
+}
+
+fn inner_addresses() -> [SocketAddr; 2] {
+    [(Ipv4Addr::UNSPECIFIED, INNER_PORT).into(), (Ipv6Addr::UNSPECIFIED, INNER_PORT).into()]
 }
 
 /// How the provisioner is dialled.

@@ -3,6 +3,9 @@
 //! sshd gets the socket itself; a copy is kept to count bytes when it has ended. Lines of its log
 //! become reports. Whatever else may happen, a reported `SessionOpened` is followed by its
 //! `SessionClosed`.
+//!
+//! Who comes in by the inner door was let in at an entrance, which records the session itself. Should it
+//! be killed before it could say how the session ended, we say it: we saw.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,16 +15,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
+use events::login::lockout::counts;
 use kit::sentry_protocol::Report;
 use nix::sys::signal::Signal;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::process::{ChildStderr, Command};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
-use crate::door::{Door, End, Place};
+use crate::door::{Door, End, Place, Side};
 use crate::log_lines::LogLines;
 use crate::reap::{Children, OwnChild};
+use crate::refusals::Refusals;
 use crate::reporter::Reporter;
 use crate::session_id;
 use crate::sshd_log::{self, Line};
@@ -35,13 +41,24 @@ const LAST_LINES_WAIT: Duration = Duration::from_millis(500);
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(2);
 const SETTLE_LOOK_WAIT: Duration = Duration::from_millis(5);
 
+/// How long an entrance has to say itself how a session of the inner door ended.
+pub const INNER_CLOSE_GRACE: Duration = Duration::from_secs(20);
+/// Seconds to show a certificate; programs need no time to think.
+const INNER_LOGIN_GRACE_S: u32 = 20;
+
 /// What all connections share.
 pub struct Surroundings {
     pub door: Arc<Door>,
+    pub refusals: Arc<Refusals>,
     pub reporter: Reporter,
     pub children: Arc<Children>,
     pub sshd: PathBuf,
     pub sshd_config: PathBuf,
+    /// The CA whose certificates open the inner door, and whom they must name.
+    pub user_ca: PathBuf,
+    pub principals: PathBuf,
+    /// The environment stops: nothing is waited for any more.
+    pub stop: CancellationToken,
 }
 
 /// From accepted to closed.
@@ -50,7 +67,7 @@ pub async fn serve(stream: TcpStream, mut place: Place, around: Arc<Surroundings
         tracing::debug!(ip = %place.ip(), ?end, "closed while waiting for its turn");
         return;
     }
-    let (sshd, socket) = match start(stream, &around) {
+    let (sshd, socket) = match start(stream, place.side(), &around) {
         Ok(started) => started,
         Err(error) => {
             tracing::error!(%error, ip = %place.ip(), "cannot start sshd");
@@ -62,13 +79,18 @@ pub async fn serve(stream: TcpStream, mut place: Place, around: Arc<Surroundings
     connection.close(end).await;
 }
 
-fn start(stream: TcpStream, around: &Surroundings) -> io::Result<(OwnChild, Arc<OwnedFd>)> {
+fn start(stream: TcpStream, side: Side, around: &Surroundings) -> io::Result<(OwnChild, Arc<OwnedFd>)> {
     let stream = stream.into_std()?;
     stream.set_nonblocking(false)?;
     let socket = OwnedFd::from(stream);
     let mut command = Command::new(&around.sshd);
     command
-        .args(["-i", "-e", "-o", "LogLevel=VERBOSE", "-f"])
+        .args(["-i", "-e", "-o", "LogLevel=VERBOSE"])
+        .args(match side {
+            Side::Outer => vec!["-o".to_owned(), "TrustedUserCAKeys=none".to_owned()],
+            Side::Inner => inner_options(around),
+        })
+        .arg("-f")
         .arg(&around.sshd_config)
         .env_clear()
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
@@ -78,6 +100,21 @@ fn start(stream: TcpStream, around: &Surroundings) -> io::Result<(OwnChild, Arc<
         .stderr(Stdio::piped());
     let sshd = around.children.spawn(&mut command)?;
     Ok((sshd, Arc::new(socket)))
+}
+
+/// The first value that sshd reads counts, so these come before its file.
+fn inner_options(around: &Surroundings) -> Vec<String> {
+    [
+        format!("TrustedUserCAKeys={}", around.user_ca.display()),
+        format!("AuthorizedPrincipalsFile={}", around.principals.display()),
+        "AuthorizedKeysFile=none".to_owned(),
+        "AuthenticationMethods=publickey".to_owned(),
+        "PasswordAuthentication=no".to_owned(),
+        format!("LoginGraceTime={INNER_LOGIN_GRACE_S}"),
+    ]
+    .into_iter()
+    .flat_map(|option| ["-o".to_owned(), option])
+    .collect()
 }
 
 /// What the log has said so far.
@@ -177,6 +214,10 @@ impl Connection {
     }
 
     async fn report_failed(&self, user: String, method: &str, class: &str) {
+        // what closes nothing could go on for ever
+        if !counts(class) && !self.around.refusals.is_told(self.place.ip(), Utc::now()) {
+            return;
+        }
         let failed =
             Report::LoginFailed { ip: self.place.ip(), user, method: method.into(), class: class.into() };
         self.around.reporter.report(failed).await;
@@ -189,9 +230,15 @@ impl Connection {
         key_fingerprint: Option<String>,
         key_id: Option<String>,
     ) {
-        let wish = key_id.as_deref().and_then(session_id::from_key_id);
+        // only certificates of our own CA say which session they are for
+        let inner = self.place.side() == Side::Inner;
+        let wish = key_id.as_deref().filter(|_| inner).and_then(session_id::from_key_id);
         let session_id = self.place.logged_in(wish, &self.socket);
         self.who.session_id = Some(session_id.clone());
+        if inner {
+            self.around.reporter.report(Report::InnerOpened { session_id }).await;
+            return;
+        }
         let (ip, method) = (self.place.ip(), method.to_owned());
         let succeeded = Report::LoginSucceeded {
             ip,
@@ -207,14 +254,21 @@ impl Connection {
     async fn close(self, end: Option<End>) {
         let Some(session_id) = self.who.session_id else { return };
         let traffic = settled(&self.socket).await;
+        let inner = self.place.side() == Side::Inner;
         let reason = match end {
             Some(End::Stopping) => "environment_stopped",
             Some(End::NotAllowed) => "address_not_allowed",
+            Some(End::Locked | End::GuessesUnderWay) | None if inner => "interrupted",
             Some(End::Locked | End::GuessesUnderWay) | None => self.who.ended.unwrap_or("sshd_ended"),
         };
+        let Self { place, around, socket, .. } = self;
+        drop((place, socket)); // others may come in meanwhile
+        if inner {
+            timeout(INNER_CLOSE_GRACE, around.stop.cancelled()).await.ok();
+        }
         let Traffic { bytes_in, bytes_out, .. } = traffic;
         let closed = Report::SessionClosed { session_id, bytes_in, bytes_out, reason: reason.into() };
-        self.around.reporter.report(closed).await;
+        around.reporter.report(closed).await;
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use kit::sentry_protocol::{Applied, POLICY_WAIT_S, Policy, Reports, ReportsAccepted};
+use chrono::{DateTime, Utc};
+use kit::sentry_protocol::{
+    ACTIVE_AT_HEADER, Applied, HOST_KEY_HEADER, POLICY_WAIT_S, Policy, Reports, ReportsAccepted,
+};
 use reqwest::{Response, StatusCode};
 
 use crate::config::{Config, ControlUrl};
@@ -69,9 +72,19 @@ impl Control {
     }
 
     /// The policy, once its version differs from `have`; `None`: not within the time of one request.
-    pub async fn policy(&self, have: &str) -> Result<Option<Policy>, ControlError> {
+    /// `host_key` is what the inner door shows, once it is open; `active_at` when there was traffic last.
+    pub async fn policy(
+        &self,
+        have: &str,
+        host_key: Option<&str>,
+        active_at: DateTime<Utc>,
+    ) -> Result<Option<Policy>, ControlError> {
         let call = "GET /v1/policy";
-        let request = self.http.get(format!("{}/v1/policy", self.base)).query(&[("have", have)]);
+        let mut request = self.http.get(format!("{}/v1/policy", self.base)).query(&[("have", have)]);
+        request = request.header(ACTIVE_AT_HEADER, active_at.to_rfc3339());
+        if let Some(host_key) = host_key {
+            request = request.header(HOST_KEY_HEADER, host_key);
+        }
         let wait = Duration::from_secs(POLICY_WAIT_S) + POLICY_WAIT_EXTRA;
         let response = self.send(call, request, wait).await?;
         match response.status() {
@@ -80,8 +93,8 @@ impl Control {
         }
     }
 
-    pub async fn applied(&self, version: &str) -> Result<(), ControlError> {
-        let applied = Applied { version: version.into() };
+    pub async fn applied(&self, version: &str, host_key: Option<&str>) -> Result<(), ControlError> {
+        let applied = Applied { version: version.into(), host_key: host_key.map(str::to_owned) };
         let request = self.http.post(format!("{}/v1/applied", self.base)).json(&applied);
         self.send("POST /v1/applied", request, ANSWER_WAIT).await.map(drop)
     }

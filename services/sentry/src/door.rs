@@ -6,6 +6,11 @@
 //! fifth. A connection has one try under way at a time, so an address makes at most five tries,
 //! however many connections it opens, as long as a line reaches us sooner than sshd can check a
 //! next password (a round trip, a read of /etc/shadow and one crypt(3)).
+//!
+//! Failures at other entrances come with the policy and count like our own. Until a policy has come
+//! (well under a second while the control plane answers) an address that guesses at another entrance has
+//! the tries left here that the door knows of: at most five more in all, and none once the log has closed
+//! it and the door was told.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -25,10 +30,23 @@ use crate::failure_memory::FailureMemory;
 pub const UNAUTHENTICATED_MAX: usize = 100;
 /// ... and from one address (an IPv6 /64 is one), those waiting for their turn included.
 pub const UNAUTHENTICATED_PER_SOURCE_MAX: usize = 10;
-/// Connections in all: three descriptors each, below the usual limit of 1024.
+/// Connections in all, of both doors: three descriptors each, below the usual limit of 1024.
 pub const CONNECTIONS_MAX: usize = 300;
+/// The same for the inner door: entrances come from few addresses, and many people come with each.
+pub const INNER_UNAUTHENTICATED_MAX: usize = 150;
+pub const INNER_UNAUTHENTICATED_PER_SOURCE_MAX: usize = 100;
 /// How long a connection waits for its turn.
 pub const TURN_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// An environment has two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Its own port: everything is asked here.
+    Outer,
+    /// For entrances that have asked already whether this person may come in, and can only prove what
+    /// they are: no allow-list, no lockout, no passwords, so nothing to guess.
+    Inner,
+}
 
 /// Why a connection is closed before anything is started for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +78,7 @@ enum Stage {
 
 struct Entry {
     ip: IpAddr,
+    side: Side,
     stage: Stage,
     end: watch::Sender<Option<End>>,
     session: Option<(String, Arc<OwnedFd>)>,
@@ -104,8 +123,8 @@ impl Door {
         let mut inner = self.lock();
         inner.allow_list.clone_from(&policy.allow_list);
         inner.lockouts.clone_from(&policy.lockouts);
-        inner.memory.forgive(&policy.forgiven);
-        for entry in inner.connections.values() {
+        inner.memory.hear(&policy.failures, &policy.forgiven);
+        for entry in inner.connections.values().filter(|entry| entry.side == Side::Outer) {
             if !inner.allows(entry.ip) {
                 entry.end(End::NotAllowed);
             } else if entry.stage != Stage::LoggedIn && inner.closed_until(entry.ip, now).is_some() {
@@ -125,23 +144,36 @@ impl Door {
         if let Some(until) = inner.closed_until(ip, now) {
             return Err(Refusal::Locked { until });
         }
+        self.place(&mut inner, ip, Side::Outer)
+    }
+
+    /// The same at the inner door, where only the bounds on connections hold.
+    pub fn admit_inner(self: &Arc<Self>, ip: IpAddr) -> Result<Place, Refusal> {
+        self.place(&mut self.lock(), ip, Side::Inner)
+    }
+
+    fn place(self: &Arc<Self>, inner: &mut Inner, ip: IpAddr, side: Side) -> Result<Place, Refusal> {
+        let (all_max, source_max) = match side {
+            Side::Outer => (UNAUTHENTICATED_MAX, UNAUTHENTICATED_PER_SOURCE_MAX),
+            Side::Inner => (INNER_UNAUTHENTICATED_MAX, INNER_UNAUTHENTICATED_PER_SOURCE_MAX),
+        };
         let source = source_of(ip);
-        let outside = |entry: &&Entry| entry.stage != Stage::LoggedIn;
-        let unauthenticated = inner.connections.values().filter(outside).count();
-        let of_source =
-            inner.connections.values().filter(outside).filter(|entry| source_of(entry.ip) == source).count();
-        if inner.closing
-            || inner.connections.len() >= CONNECTIONS_MAX
-            || unauthenticated >= UNAUTHENTICATED_MAX
-            || of_source >= UNAUTHENTICATED_PER_SOURCE_MAX
-        {
+        let outside = inner.connections.values();
+        let outside = outside.filter(|entry| entry.side == side && entry.stage != Stage::LoggedIn);
+        let (mut all, mut of_source) = (0, 0);
+        for entry in outside {
+            all += 1;
+            of_source += usize::from(source_of(entry.ip) == source);
+        }
+        let full = inner.connections.len() >= CONNECTIONS_MAX;
+        if inner.closing || full || all >= all_max || of_source >= source_max {
             return Err(Refusal::Crowded);
         }
         let id = inner.next_id;
         inner.next_id += 1;
         let (end, ended) = watch::channel(None);
-        inner.connections.insert(id, Entry { ip, stage: Stage::Waiting, end, session: None });
-        Ok(Place { door: self.clone(), id, ip, ended })
+        inner.connections.insert(id, Entry { ip, side, stage: Stage::Waiting, end, session: None });
+        Ok(Place { door: self.clone(), id, ip, side, ended })
     }
 
     /// Ends every connection and lets nobody in any more.
@@ -177,7 +209,8 @@ impl Inner {
         let source = source_of(ip);
         self.connections
             .values()
-            .filter(|entry| entry.stage == Stage::Trying && source_of(entry.ip) == source)
+            .filter(|entry| entry.side == Side::Outer && entry.stage == Stage::Trying)
+            .filter(|entry| source_of(entry.ip) == source)
             .count()
     }
 }
@@ -187,12 +220,17 @@ pub struct Place {
     door: Arc<Door>,
     id: u64,
     ip: IpAddr,
+    side: Side,
     ended: watch::Receiver<Option<End>>,
 }
 
 impl Place {
     pub fn ip(&self) -> IpAddr {
         self.ip
+    }
+
+    pub fn side(&self) -> Side {
+        self.side
     }
 
     /// Waits until this connection may try, at most [`TURN_WAIT_MAX`].
@@ -217,7 +255,8 @@ impl Place {
 
     fn try_turn(&self, now: DateTime<Utc>) -> bool {
         let mut inner = self.door.lock();
-        let free = inner.memory.count(self.ip, now) + inner.trying(self.ip) < LOCK_FAILURES_MAX;
+        let free = self.side == Side::Inner
+            || inner.memory.count(self.ip, now) + inner.trying(self.ip) < LOCK_FAILURES_MAX;
         match inner.connections.get_mut(&self.id) {
             Some(entry) if free && entry.end.borrow().is_none() => {
                 entry.stage = Stage::Trying;
@@ -245,7 +284,8 @@ impl Place {
         inner.memory.failed(self.ip, now);
         let source = source_of(self.ip);
         if inner.closed_until(self.ip, now).is_some() {
-            let outside = inner.connections.values().filter(|entry| entry.stage != Stage::LoggedIn);
+            let outside = inner.connections.values();
+            let outside = outside.filter(|entry| entry.side == Side::Outer && entry.stage != Stage::LoggedIn);
             outside.filter(|entry| source_of(entry.ip) == source).for_each(|entry| entry.end(End::Locked));
         } else if inner.memory.count(self.ip, now) + inner.trying(self.ip) > LOCK_FAILURES_MAX
             && let Some(entry) = inner.connections.get(&self.id)
@@ -280,6 +320,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kit::sentry_protocol::Failure;
 
     fn door() -> (Arc<Door>, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
@@ -293,9 +334,11 @@ mod tests {
             authorized_keys: vec![],
             allow_list: vec![],
             lockouts: vec![],
+            failures: vec![],
             forgiven: vec![],
             user_ca: None,
             jupyter: None,
+            ends_soon: None,
         }
     }
 
@@ -323,6 +366,26 @@ mod tests {
         assert!(places[1..].iter().all(|p| end_of(p).is_some()), "all end at the fifth");
         assert!(matches!(door.admit(ip("192.0.2.1"), now), Err(Refusal::Locked { .. })));
         assert!(door.admit(ip("192.0.2.2"), now).is_ok());
+    }
+
+    #[test]
+    fn failures_at_other_entrances_add_up_with_those_here() {
+        let (door, _dir) = door();
+        let now = Utc::now();
+        let elsewhere = |n: i64| Failure { ip: ip("192.0.2.1"), at: now - chrono::TimeDelta::seconds(n) };
+        let places: Vec<_> = (0..2).map(|_| door.admit(ip("192.0.2.1"), now).unwrap()).collect();
+        assert!(places.iter().all(|place| place.try_turn(now)));
+        door.apply(&Policy { failures: (1..=3).map(elsewhere).collect(), ..policy() }, now);
+        places[0].failed("wrong_password", now);
+        assert_eq!(end_of(&places[0]), Some(End::GuessesUnderWay), "4 + 2 > 5");
+        assert_eq!(end_of(&places[1]), None);
+        // the fifth happens elsewhere, and who tries here has to go
+        door.apply(&Policy { failures: (0..=3).map(elsewhere).collect(), ..policy() }, now);
+        assert_eq!(end_of(&places[1]), Some(End::Locked));
+        assert!(matches!(door.admit(ip("192.0.2.1"), now), Err(Refusal::Locked { .. })));
+        // heard again, it does not count twice; no longer heard, it does not count
+        door.apply(&Policy { failures: (1..=3).map(elsewhere).collect(), ..policy() }, now);
+        assert!(door.admit(ip("192.0.2.1"), now).is_ok());
     }
 
     #[test]
@@ -355,6 +418,27 @@ mod tests {
         assert_eq!(end_of(&inside), Some(End::Locked));
         assert_eq!(door.admit(ip("192.0.2.1"), now).err(), Some(Refusal::Locked { until }));
         assert!(door.admit(ip("192.0.2.1"), until).is_ok());
+    }
+
+    #[test]
+    fn the_inner_door_knows_no_closed_address_and_takes_no_place_of_the_outer_one() {
+        let (door, _dir) = door();
+        let now = Utc::now();
+        let address = ip("192.0.2.1");
+        let inside: Vec<_> =
+            (0..INNER_UNAUTHENTICATED_PER_SOURCE_MAX).map(|_| door.admit_inner(address).unwrap()).collect();
+        assert_eq!(door.admit_inner(address).err(), Some(Refusal::Crowded));
+        assert!(inside.iter().all(|place| place.try_turn(now)));
+        let outside = door.admit(address, now).unwrap();
+        assert!(outside.try_turn(now), "those inside are not trying passwords");
+        for _ in 0..LOCK_FAILURES_MAX {
+            outside.failed("wrong_password", now);
+        }
+        assert!(matches!(door.admit(address, now), Err(Refusal::Locked { .. })));
+        assert!(inside.iter().all(|place| end_of(place).is_none()));
+        drop(inside);
+        door.apply(&Policy { allow_list: vec!["198.51.100.0/24".parse().unwrap()], ..policy() }, now);
+        assert!(door.admit_inner(address).is_ok(), "who came to the entrance is the entrance's to judge");
     }
 
     #[test]

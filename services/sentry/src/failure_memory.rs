@@ -3,7 +3,7 @@
 //! The rule (how many close an address, for how long) is `events::login::lockout`; this file keeps
 //! what it is applied to: failures in memory and, one line each, in a journal on the state volume.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use events::login::lockout::{Attempts, LOCK_DURATION_S, LOCK_WINDOW_S, source_of};
-use kit::sentry_protocol::Forgiven;
+use kit::sentry_protocol::{Failure, Forgiven};
 
 /// Failures kept; beyond it the oldest is forgotten.
 pub const FAILURES_MAX: usize = 50_000;
@@ -20,6 +20,8 @@ const JOURNAL_LINES_MAX: usize = 2 * FAILURES_MAX;
 
 pub struct FailureMemory {
     failures: VecDeque<(DateTime<Utc>, IpAddr)>,
+    /// At other entrances; told with each policy, whole each time.
+    elsewhere: Vec<Failure>,
     forgiven: Vec<Forgiven>,
     attempts: Attempts,
     journal: Journal,
@@ -38,7 +40,8 @@ impl FailureMemory {
         let excess = failures.len().saturating_sub(FAILURES_MAX);
         failures.drain(..excess);
         let journal = Journal::rewrite(path, &failures)?;
-        let mut memory = Self { failures, forgiven: Vec::new(), attempts: Attempts::default(), journal };
+        let (elsewhere, forgiven, attempts) = (Vec::new(), Vec::new(), Attempts::default());
+        let mut memory = Self { failures, elsewhere, forgiven, attempts, journal };
         memory.count_again();
         Ok(memory)
     }
@@ -64,22 +67,25 @@ impl FailureMemory {
         self.attempts.closed_until(ip, now)
     }
 
-    /// Failures of these addresses before these instants do not count. Whole each time.
-    pub fn forgive(&mut self, forgiven: &[Forgiven]) {
-        if self.forgiven != forgiven {
+    /// Failures that happened elsewhere count too; those of the forgiven addresses before the instants of
+    /// their pardon do not, wherever they happened. Whole each time.
+    pub fn hear(&mut self, elsewhere: &[Failure], forgiven: &[Forgiven]) {
+        if self.elsewhere != elsewhere || self.forgiven != forgiven {
+            self.elsewhere = elsewhere.to_vec();
             self.forgiven = forgiven.to_vec();
             self.count_again();
         }
     }
 
     fn count_again(&mut self) {
+        let pardons: HashMap<IpAddr, DateTime<Utc>> =
+            self.forgiven.iter().map(|pardon| (source_of(pardon.ip), pardon.at)).collect();
+        let elsewhere = self.elsewhere.iter().map(|failure| (failure.at, failure.ip));
+        let mut all: Vec<_> = self.failures.iter().copied().chain(elsewhere).collect();
+        all.retain(|(at, ip)| pardons.get(&source_of(*ip)).is_none_or(|pardon| at >= pardon));
+        all.sort_unstable();
         self.attempts = Attempts::default();
-        for (at, ip) in &self.failures {
-            let source = source_of(*ip);
-            if !self.forgiven.iter().any(|f| source_of(f.ip) == source && *at < f.at) {
-                self.attempts.failed(*ip, *at);
-            }
-        }
+        all.into_iter().for_each(|(at, ip)| self.attempts.failed(ip, at));
     }
 }
 
@@ -148,7 +154,7 @@ mod tests {
         let mut memory = FailureMemory::open(&path, t0).unwrap();
         assert_eq!(memory.count(ip, t0), 5, "the torn line does not count");
         let later = t0 + TimeDelta::seconds(1);
-        memory.forgive(&[Forgiven { ip: neighbour, at: later }]);
+        memory.hear(&[], &[Forgiven { ip: neighbour, at: later }]);
         assert_eq!((memory.count(ip, later), memory.closed_until(ip, later)), (0, None));
         memory.failed(ip, later);
         assert_eq!(memory.count(ip, later), 1, "what comes after the pardon counts");

@@ -1,7 +1,7 @@
 //! Which keys prove to clients that this is the same host as last time? Made once, kept on the volume.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::fs;
@@ -13,6 +13,14 @@ use crate::reap::Children;
 pub const QUICK: [&str; 2] = ["ed25519", "ecdsa"];
 /// Made in the background: up to seconds. sshd does without it until then.
 pub const SLOW: [&str; 1] = ["rsa"];
+
+/// The kind that entrances pin.
+pub const PINNED: &str = "ed25519";
+
+/// Where the public half of a key is.
+pub fn public_file(dir: &Path, kind: &str) -> PathBuf {
+    dir.join(format!("ssh_host_{kind}_key.pub"))
+}
 
 /// Makes those keys that are missing, at once.
 pub async fn ensure(
@@ -51,6 +59,6 @@ async fn ensure_one(kind: &str, dir: &Path, ssh_keygen: &Path, children: &Arc<Ch
     if !status.success() {
         return Err(io::Error::other(format!("ssh-keygen for {kind} ended with {status}")));
     }
-    fs::rename(&new_public, dir.join(format!("ssh_host_{kind}_key.pub"))).await?;
+    fs::rename(&new_public, public_file(dir, kind)).await?;
     fs::rename(&new, &key).await
 }

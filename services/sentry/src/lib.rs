@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod accept;
+mod activity;
 mod apply;
 mod atomic_file;
 mod boot;
@@ -21,6 +22,7 @@ mod jupyter;
 mod log_lines;
 mod policy;
 mod reap;
+mod refusals;
 mod reporter;
 mod samples;
 mod send_reports;
@@ -29,6 +31,7 @@ mod shadow;
 mod spool;
 mod sshd_log;
 mod tcp_info;
+mod tell_terminals;
 
 use std::io;
 use std::sync::Arc;
@@ -50,6 +53,7 @@ use failure_memory::FailureMemory;
 use health::Vitals;
 use policy::PolicyKeeper;
 use reap::Children;
+use refusals::Refusals;
 
 /// At a stop: the grace of sessions, the acknowledgement of their last bytes, and a little.
 const SESSIONS_END_WAIT: Duration = Duration::from_secs(5);
@@ -92,6 +96,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let open = Arc::new(AtomicBool::new(false));
     let (version_tx, version) = watch::channel(None);
     let (jupyter_tx, jupyter) = watch::channel(None);
+    let (active_at_tx, active_at) = watch::channel(Utc::now());
     let vitals = Vitals {
         open: open.clone(),
         version: version.clone(),
@@ -101,12 +106,18 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     health::start(config.health, vitals, last.clone()).await.map_err(RunError::Health)?;
 
     let (connections, tasks, stop) = (TaskTracker::new(), TaskTracker::new(), shutdown.clone());
+    let refusals = Arc::new(Refusals::default());
+    tasks.spawn(refusals::run(refusals.clone(), reporter.clone(), config.tell_every(), stop.clone()));
     let around = Surroundings {
         door: door.clone(),
+        refusals,
         reporter: reporter.clone(),
         children: children.clone(),
         sshd: config.sshd.clone(),
         sshd_config: config.sshd_config.clone(),
+        user_ca: apply::user_ca_file(&config),
+        principals: apply::principals_file(&config),
+        stop: stop.clone(),
     };
     let keeper = PolicyKeeper {
         config: config.clone(),
@@ -115,16 +126,22 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         entrance: Entrance {
             around: Arc::new(around),
             listen: config.listen.clone(),
+            inner_listen: config.inner_listen.clone(),
+            inner_open: false,
             host_keys: Some(host_keys),
             open: open.clone(),
             connections: connections.clone(),
             stop: stop.clone(),
         },
         jupyter: jupyter_tx,
+        active_at,
+        told: None,
         version: version_tx,
         failing: false,
     };
     tasks.spawn(keeper.run(stop.clone()));
+    let port = config.jupyter_port;
+    tasks.spawn(activity::run(door.clone(), jupyter.clone(), port, active_at_tx, stop.clone()));
     tasks.spawn(jupyter::run(config.clone(), children.clone(), jupyter, stop.clone()));
     tasks.spawn(samples::run(door.clone(), samples, stop.clone()));
     tasks.spawn(make_slow_host_keys(config, children, version, stop));

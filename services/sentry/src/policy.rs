@@ -8,19 +8,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
-use kit::sentry_protocol::{Jupyter, Policy};
+use chrono::{DateTime, Utc};
+use kit::sentry_protocol::{EndsSoon, Jupyter, Policy};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::Entrance;
 use crate::apply::{self, ApplyError};
-use crate::atomic_file;
 use crate::config::Config;
 use crate::control::{Control, ControlError};
 use crate::door::Door;
 use crate::send_reports::backoff;
+use crate::{atomic_file, boot, host_keys, tell_terminals};
 
 /// How long the control plane is asked before the cached policy is used.
 const CACHE_AFTER: Duration = Duration::from_secs(10);
@@ -37,6 +37,10 @@ pub struct PolicyKeeper {
     pub door: Arc<Door>,
     pub entrance: Entrance,
     pub jupyter: watch::Sender<Option<Jupyter>>,
+    /// When the environment was used last.
+    pub active_at: watch::Receiver<DateTime<Utc>>,
+    /// The end that people at terminals were told of.
+    pub told: Option<EndsSoon>,
     /// The version in force, for those who ask after our health.
     pub version: watch::Sender<Option<String>>,
     /// Whether the control plane did not answer last time.
@@ -79,8 +83,16 @@ impl PolicyKeeper {
 
     /// While nothing is in force, no longer than until the cache is due.
     async fn ask(&mut self, have: Option<&str>, cache_at: Instant) -> Asked {
-        let ask = self.control.policy(have.unwrap_or_default());
+        let host_key = self.host_key();
+        let active_at = *self.active_at.borrow_and_update();
+        let ask = self.control.policy(have.unwrap_or_default(), host_key.as_deref(), active_at);
+        // who uses it now must not be stopped for want of having said so
+        let expected = self.told.as_ref().is_some_and(|soon| soon.idle);
         let answer = match have {
+            Some(_) if expected => tokio::select! {
+                answer = ask => answer,
+                Ok(()) = self.active_at.changed() => Ok(None),
+            },
             Some(_) => ask.await,
             None => match timeout_at(cache_at.max(Instant::now() + RETRY_WAIT_MAX), ask).await {
                 Ok(answer) => answer,
@@ -125,16 +137,26 @@ impl PolicyKeeper {
         let bytes = serde_json::to_vec(policy).map_err(std::io::Error::from).map_err(PutError::Cache)?;
         atomic_file::write(&self.cache(), &bytes, 0o600).map_err(PutError::Cache)?;
         self.entrance.ensure_open().await.map_err(PutError::Open)?;
+        self.tell_terminals(policy.ends_soon.as_ref());
         self.version.send_replace(Some(policy.version.clone()));
         tracing::info!(version = policy.version, "a policy is in force");
         Ok(())
+    }
+
+    /// Once for each end.
+    fn tell_terminals(&mut self, soon: Option<&EndsSoon>) {
+        if let Some(soon) = soon.filter(|soon| self.told.as_ref() != Some(*soon)) {
+            let terminals = tell_terminals::tell(soon, &self.config.account, Utc::now());
+            tracing::info!(terminals, at = %soon.at, "people are told that the environment ends soon");
+        }
+        self.told = soon.cloned();
     }
 
     /// Tries [`TELL_TRIES_MAX`] times; if all fail it is told after the next answer.
     async fn tell(&self, version: Option<&str>) -> bool {
         let Some(version) = version else { return true };
         for delay in backoff().take(TELL_TRIES_MAX) {
-            match self.control.applied(version).await {
+            match self.control.applied(version, self.host_key().as_deref()).await {
                 Ok(()) => return true,
                 Err(error) => {
                     tracing::debug!(error = %error.chain(), version, "cannot tell that a policy is in force");
@@ -155,6 +177,14 @@ impl PolicyKeeper {
             Ok(()) => tracing::info!("the control plane answers again"),
             Err(error) => tracing::warn!(error = %error.chain(), "no policy from the control plane"),
         }
+    }
+
+    /// What the inner door shows, once it is open; without the comment of the file.
+    fn host_key(&self) -> Option<String> {
+        let file = host_keys::public_file(&boot::host_keys_dir(&self.config), host_keys::PINNED);
+        let line = self.entrance.inner_open.then(|| fs::read_to_string(file).ok()).flatten()?;
+        let mut words = line.split_whitespace();
+        Some(format!("{} {}", words.next()?, words.next()?))
     }
 
     fn cache(&self) -> PathBuf {

@@ -259,9 +259,13 @@ impl Spool {
 
 fn note_session(open: &mut BTreeSet<String>, report: &Report) {
     match report {
-        Report::SessionOpened { session_id, .. } => drop(open.insert(session_id.clone())),
-        Report::SessionClosed { session_id, .. } => drop(open.remove(session_id)),
-        Report::LoginSucceeded { .. } | Report::LoginFailed { .. } => {}
+        Report::SessionOpened { session_id, .. } | Report::InnerOpened { session_id } => {
+            open.insert(session_id.clone());
+        }
+        Report::SessionClosed { session_id, .. } => {
+            open.remove(session_id);
+        }
+        Report::LoginSucceeded { .. } | Report::LoginFailed { .. } | Report::LoginsRefused { .. } => {}
     }
 }
 

@@ -60,6 +60,7 @@ pub fn asked() -> anyhow::Result<EnvRequested> {
         ssh_public_keys: Vec::new(),
         jupyter: false,
         ttl_s: None,
+        idle_s: None,
         allow_list: Vec::new(),
         datasets: vec![],
         gateway_only: false,

@@ -80,7 +80,7 @@ fn life(number: usize) -> anyhow::Result<Vec<(Subject, Event)>> {
         on_env(PortBound { pool: PoolName::parse("main")?, port, purpose: PortPurpose::Ssh }.into()),
         (of(Kind::Credential, env.as_str()), Event::Credential(PasswordIssued { secret_ref }.into())),
         on_env(PodCreated { engine_ref: format!("{number:064x}") }.into()),
-        on_env(PodReady {}.into()),
+        on_env(PodReady::default().into()),
     ];
     for visit in 0..VISITS {
         let session = SessionId::from_seed(&Uuid::from_u128((number * VISITS + visit) as u128));
@@ -97,7 +97,7 @@ fn life(number: usize) -> anyhow::Result<Vec<(Subject, Event)>> {
             at,
             reported: None,
         };
-        let opened = SessionOpened { env: env.clone(), ip, entrance, user, method, at };
+        let opened = SessionOpened { env: env.clone(), ip, entrance, user, method, client: None, at };
         let closed =
             SessionClosed { env: env.clone(), bytes_in: 1, bytes_out: 2, reason: "client_left".into(), at };
         let on_session = |event: SessionEvent| (of(Kind::Session, session.as_str()), Event::from(event));

@@ -117,6 +117,7 @@ fn opened() -> anyhow::Result<SessionOpened> {
         entrance: Entrance::DirectPort,
         user: "developer".to_owned(),
         method: "publickey".to_owned(),
+        client: None,
         at: chrono::Utc::now(),
     })
 }

@@ -16,6 +16,7 @@ pub mod programs;
 pub mod real_engine;
 pub mod registry;
 pub mod ssh;
+pub mod sshd;
 pub mod way;
 
 pub use engine_double::EngineDouble;
@@ -24,3 +25,4 @@ pub use http::{Answer, Api};
 pub use portreeve::{Installation, Portreeve, Setup};
 pub use real_engine::RealEngine;
 pub use ssh::{Proof, Ssh};
+pub use sshd::Sshd;

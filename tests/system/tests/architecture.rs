@@ -13,6 +13,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("nats", &["events"], &["harness"]),
     ("projections", &["events"], &["harness"]),
     ("kit", &[], &[]),
+    ("ssh", &[], &["harness"]),
     ("api", &["events", "nats", "projections", "kit"], &["harness"]),
     ("provisioner", &["events", "nats", "kit"], &["harness"]),
     ("projector", &["events", "nats", "projections", "kit"], &["harness"]),
@@ -35,6 +36,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("bollard", &["provisioner"]),
     ("kube", &["provisioner"]),
     ("k8s-openapi", &["provisioner"]),
+    ("russh", &["ssh"]),
 ];
 
 /// All that the ground may stand on: nothing that waits, tells the time by itself or rolls dice.

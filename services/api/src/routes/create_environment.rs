@@ -18,7 +18,6 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use crate::app::App;
 use crate::environment::{Entrance, reveal_password};
@@ -36,6 +35,8 @@ const SSH_KEYS_MAX: usize = 20;
 const DATASETS_MAX: usize = 16;
 /// A minute to a year.
 const TTL_S: (u64, u64) = (60, 31_536_000);
+/// Five minutes to thirty days.
+const IDLE_S: (u64, u64) = (300, 2_592_000);
 
 /// The facts of one create, by their index.
 mod step {
@@ -49,7 +50,7 @@ mod step {
 #[schema(as = EnvironmentAsked, example = json!({
     "name": "my-env", "resources": {"cpu": 1, "memory": 2, "storage": 10},
     "ssh_public_keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti me"],
-    "jupyter": false, "ttl_s": 86400, "allow_list": ["10.0.0.0/8"],
+    "jupyter": false, "ttl_s": 86400, "idle_s": 7200, "allow_list": ["10.0.0.0/8"],
 }))]
 pub struct Asked {
     /// `^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`; not unique.
@@ -66,6 +67,8 @@ pub struct Asked {
     jupyter: bool,
     /// Seconds after which it is deleted with its data: 60 to 31536000.
     ttl_s: Option<u64>,
+    /// Seconds without traffic after which it is stopped: 300 to 2592000. Data stays.
+    idle_s: Option<u64>,
     /// At most 100 ranges that may connect; none means everyone.
     #[schema(value_type = Option<Vec<String>>)]
     allow_list: Vec<IpNet>,
@@ -111,6 +114,7 @@ pub fn read(body: &Value) -> Result<Asked, Problem> {
     let keys = fields.list("ssh_public_keys", SSH_KEYS_MAX, readers::public_key);
     let jupyter = fields.optional("jupyter", fields::boolean);
     let ttl_s = fields.optional("ttl_s", fields::whole(TTL_S.0, TTL_S.1));
+    let idle_s = fields.optional("idle_s", fields::whole(IDLE_S.0, IDLE_S.1));
     let allow_list = fields.list("allow_list", events::env::allow_list::RANGES_MAX, readers::range);
     let mut datasets = fields.list("datasets", DATASETS_MAX, readers::dataset);
     datasets.sort();
@@ -122,6 +126,7 @@ pub fn read(body: &Value) -> Result<Asked, Problem> {
         ssh_public_keys: keys.into_iter().map(|key| key.line).collect(),
         jupyter: jupyter.unwrap_or_default(),
         ttl_s,
+        idle_s,
         allow_list,
         datasets,
     });
@@ -197,6 +202,7 @@ impl Create<'_> {
                 ssh_public_keys: asked.ssh_public_keys.clone(),
                 jupyter: asked.jupyter,
                 ttl_s: asked.ttl_s,
+                idle_s: asked.idle_s,
                 allow_list: asked.allow_list.clone(),
                 datasets: asked.datasets.clone(),
                 gateway_only: app.shown.gateway_only,
@@ -264,7 +270,7 @@ impl Create<'_> {
 
 /// Where the provisioner keeps the token of an environment's JupyterLab: one for its whole life.
 pub fn jupyter_ref(env: &EnvId) -> SecretRef {
-    SecretRef { owner: env.to_string(), name: "jupyter".to_owned(), version: Uuid::nil() }
+    SecretRef::jupyter(env)
 }
 
 fn exhausted() -> Problem {
@@ -326,6 +332,8 @@ mod tests {
             ("/ttl_s", json!(59), "ttl_s", "out_of_range"),
             ("/ttl_s", json!(31_536_001), "ttl_s", "out_of_range"),
             ("/ttl_s", json!("1h"), "ttl_s", "wrong_type"),
+            ("/idle_s", json!(299), "idle_s", "out_of_range"),
+            ("/idle_s", json!(2_592_001), "idle_s", "out_of_range"),
             ("/datasets", json!("imagenet"), "datasets", "wrong_type"),
             ("/datasets", json!(["Imagenet"]), "datasets[0]", "malformed"),
             ("/datasets", json!(["-a"]), "datasets[0]", "malformed"),

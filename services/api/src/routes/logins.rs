@@ -13,7 +13,7 @@ use crate::position;
 use crate::problem::{Problem, ProblemDetails};
 use crate::routes::Listed;
 
-const KINDS: [&str; 4] = ["succeeded", "failed", "locked", "unlocked"];
+const KINDS: [&str; 5] = ["succeeded", "failed", "refused", "locked", "unlocked"];
 
 fn kind(text: &str) -> Result<String, String> {
     let known = KINDS.contains(&text).then(|| text.to_owned());
@@ -22,12 +22,12 @@ fn kind(text: &str) -> Result<String, String> {
 
 /// List an environment's logins
 ///
-/// Newest first: logins, failures, lockouts and unlocks; of an environment that is deleted, too.
+/// Newest first: logins, failures, lockouts, unlocks, and each minute in which a closed address was refused; of an environment that is deleted, too.
 #[utoipa::path(
     get, path = "/api/environments/{id}/logins", tag = "environments",
     params(
         ("id" = String, Path, description = "Environment id"),
-        ("kind" = Option<String>, Query, description = "`succeeded`, `failed`, `locked` or `unlocked`"),
+        ("kind" = Option<String>, Query, description = "`succeeded`, `failed`, `refused`, `locked` or `unlocked`"),
         ("ip" = Option<String>, Query, description = "Only those from this address"),
         ("limit" = Option<u32>, Query, description = "1 to 500; 50 when absent"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
@@ -38,7 +38,7 @@ fn kind(text: &str) -> Result<String, String> {
             "seq": 49, "env_id": "env-abcdefghijkl", "tenant_id": "default",
             "at": "2026-01-02T03:04:05Z", "kind": "failed", "ip": "192.0.2.7", "user": "developer",
             "method": "password", "class": "wrong_password", "entrance": "direct_port",
-            "key_fingerprint": null, "session_id": null, "until": null,
+            "key_fingerprint": null, "session_id": null, "until": null, "count": null,
         }], "next_cursor": null})),
         (status = 404, description = "`not_found`", body = ProblemDetails, content_type = "application/problem+json"),
     )

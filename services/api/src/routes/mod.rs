@@ -8,6 +8,7 @@ pub mod event_stream;
 pub mod list_environments;
 pub mod login;
 pub mod logins;
+pub mod mark_job;
 pub mod progress;
 pub mod projections;
 pub mod reset_password;
@@ -47,6 +48,7 @@ pub fn all() -> OpenApiRouter<App> {
         .routes(routes!(change_status::stop))
         .routes(routes!(change_status::start))
         .routes(routes!(set_allow_list::set))
+        .routes(routes!(mark_job::mark_job))
         .routes(routes!(unlock::unlock))
         .routes(routes!(sessions::list))
         .routes(routes!(logins::list))

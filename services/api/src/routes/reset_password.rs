@@ -73,11 +73,7 @@ pub async fn reset_password(
     found.stays()?;
     let asked = read(&incoming.body.json)?;
     let cause = incoming.accept(&app).await?;
-    let secret_ref = SecretRef {
-        owner: found.id.to_string(),
-        name: "password".to_owned(),
-        version: Uuid::new_v5(&cause.command, b"password"),
-    };
+    let secret_ref = SecretRef::password(&found.id, Uuid::new_v5(&cause.command, b"password"));
     ensure_secret(&app, &secret_ref).await?;
     let bell = app.live.bell(vec![found.subject(Kind::Credential), found.subject(Kind::Env)], CONFIRM_WAIT);
     let rule = |credential: &Credential| reset(credential, secret_ref.clone(), &asked.reason);
@@ -103,6 +99,12 @@ async fn ensure_secret(app: &App, secret_ref: &SecretRef) -> Result<(), Problem>
     }
     let password: SecretString =
         kit::password::generate(getrandom::fill).map_err(|error| Problem::internal(&error))?;
+    let to_hash = password.clone();
+    let hashed = tokio::task::spawn_blocking(move || kit::password::argon2id(&to_hash)).await;
+    let hash = hashed.map_err(|error| Problem::internal(&error))?;
+    let hash = hash.map_err(|error| Problem::internal(&error))?;
+    // the hash first: a password that is there has one
+    app.vault.put(&secret_ref.argon2id(), &hash).await?;
     Ok(app.vault.put(secret_ref, &password).await?)
 }
 

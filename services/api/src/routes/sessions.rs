@@ -29,6 +29,7 @@ use crate::routes::Listed;
         (status = 200, body = Listed<Value>, headers(("Portreeve-Position" = u64)), example = json!({"items": [{
             "session_id": "ses-abcdefghijkl", "env_id": "env-abcdefghijkl", "tenant_id": "default",
             "ip": "192.0.2.7", "user": "developer", "entrance": "direct_port", "method": "publickey",
+            "client": "SSH-2.0-OpenSSH_9.2p1",
             "opened_at": "2026-01-02T03:04:05Z", "closed_at": null, "bytes_in": null,
             "bytes_out": null, "reason": null, "seq": 50,
         }], "next_cursor": null})),

@@ -206,6 +206,7 @@ async fn write_large(world: &World, number: u64) {
         ssh_public_keys: Vec::new(),
         jupyter: false,
         ttl_s: None,
+        idle_s: None,
         allow_list: Vec::new(),
         datasets: vec![],
         gateway_only: false,

@@ -203,7 +203,7 @@ async fn react(
             log.decide(tenant, id, &cause("stopped"), 0, stopped).await?;
         }
         Event::Env(EnvStartRequested(_)) => {
-            log.decide(tenant, id, &cause("ready"), 0, observe::ready).await?;
+            log.decide(tenant, id, &cause("ready"), 0, |state| observe::ready(state, None)).await?;
         }
         Event::Credential(PasswordReset(_)) if !behaviour.deaf.load(Ordering::SeqCst) => {
             let number = log.load::<Credential>(tenant, id).await?.state.number;
@@ -238,7 +238,7 @@ async fn provide(
     vault.put(&name, &SecretString::from(format!("first-{id}"))).await?;
     log.decide(tenant, id, &cause("issue"), 0, |state: &Credential| issue(state, name.clone())).await?;
     log.decide(tenant, id, &cause("applied"), 0, |state: &Credential| password_applied(state, 1)).await?;
-    log.decide(tenant, id, &cause("ready"), 0, observe::ready).await?;
+    log.decide(tenant, id, &cause("ready"), 0, |state| observe::ready(state, None)).await?;
     Ok(())
 }
 

@@ -47,6 +47,10 @@ const ONE: &[Column] = &[
     ("allow-list", "allow_list"),
     ("created", "created_at"),
     ("expires", "expires_at"),
+    ("idle s", "idle_s"),
+    ("job until", "job_until"),
+    ("stops", "stops_at"),
+    ("deletes", "deletes_at"),
 ];
 
 const SESSIONS: &[Column] = &[
@@ -55,6 +59,7 @@ const SESSIONS: &[Column] = &[
     ("USER", "user"),
     ("ENTRANCE", "entrance"),
     ("METHOD", "method"),
+    ("CLIENT", "client"),
     ("OPENED", "opened_at"),
     ("CLOSED", "closed_at"),
     ("BYTES IN", "bytes_in"),
@@ -113,6 +118,17 @@ enum Env {
         #[arg(long)]
         ip: Option<std::net::IpAddr>,
     },
+    /// Mark a running job: until then it is neither stopped as idle nor deleted
+    Job {
+        #[command(flatten)]
+        env: Named,
+        /// Seconds from now, at most a week; 0 takes the mark away
+        #[arg(long)]
+        for_s: u64,
+        /// What it is, for people
+        #[arg(long, default_value = "")]
+        note: String,
+    },
     /// Set the source ranges that may connect; none means everyone
     AllowList {
         #[command(flatten)]
@@ -163,6 +179,13 @@ impl EnvArgs {
                 let body = ip.map_or_else(|| json!({}), |ip| json!({ "ip": ip }));
                 let answer = env.post(&http, "/unlock", Some(&body)).await?;
                 done(&answer, "unlocked", json);
+                Ok(())
+            }
+            Env::Job { env, for_s, note } => {
+                let path = env.path(&http, "/job").await?;
+                let body = json!({ "for_s": for_s, "note": note });
+                let answer = http.write(Method::PUT, &path, Some(&body)).await?;
+                show_as(&answer, &[("job until", "job_until")], json);
                 Ok(())
             }
             Env::AllowList { env, ranges } => {

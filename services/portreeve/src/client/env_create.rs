@@ -43,6 +43,9 @@ pub struct CreateArgs {
     /// Seconds after which it ends by itself
     #[arg(long)]
     ttl_s: Option<u64>,
+    /// Seconds without traffic after which it is stopped
+    #[arg(long)]
+    idle_s: Option<u64>,
     /// A source range that may connect; repeatable; everyone if not given
     #[arg(long = "allow", value_name = "RANGE")]
     allow: Vec<String>,
@@ -81,6 +84,7 @@ impl CreateArgs {
         ]);
         body.extend(self.image.as_ref().map(|image| ("image".to_owned(), json!(image))));
         body.extend(self.ttl_s.map(|ttl_s| ("ttl_s".to_owned(), json!(ttl_s))));
+        body.extend(self.idle_s.map(|idle_s| ("idle_s".to_owned(), json!(idle_s))));
         if self.jupyter {
             body.insert("jupyter".to_owned(), json!(true));
         }

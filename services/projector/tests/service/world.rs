@@ -89,7 +89,7 @@ pub async fn append_environments(connection: &Connection, numbers: std::ops::Ran
         let env = EnvId::from_seed(&Uuid::from_u128(number));
         let subject = |kind| Subject::new(tenant.clone(), kind, env.as_str());
         append(connection, &subject(events::Kind::Env), 0, EnvEvent::from(asked()).into()).await;
-        append(connection, &subject(events::Kind::Env), 1, EnvEvent::from(PodReady {}).into()).await;
+        append(connection, &subject(events::Kind::Env), 1, EnvEvent::from(PodReady::default()).into()).await;
         let revealed = CredentialEvent::from(PasswordRevealed { number: 1 });
         append(connection, &subject(events::Kind::Credential), 0, revealed.into()).await;
     }
@@ -126,6 +126,7 @@ fn asked() -> EnvRequested {
         ssh_public_keys: vec![],
         jupyter: false,
         ttl_s: None,
+        idle_s: None,
         allow_list: vec![],
         datasets: vec![],
         gateway_only: false,

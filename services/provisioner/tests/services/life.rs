@@ -32,19 +32,28 @@ async fn an_environment_lives_from_asked_for_to_gone() {
     eventually_true("password 1 is in force", || async { stand.credential(&env).await.number_applied == 1 })
         .await;
 
-    // another password: the old one is void, and its secret goes
+    // who checks it need not know it
+    let hash = stand.vault.get(&stand.credential(&env).await.password.unwrap().argon2id()).await.unwrap();
+    assert!(kit::password::is_of_hash(&password, &hash.expect("a hash beside the password")));
+
+    // another password: the old one is void, and its secret goes with its hash
     let old = stand.credential(&env).await.password.unwrap();
     assert_eq!(stand.reset_password(&env).await, 2);
     true_within(AT_ONCE, "password 2 is in force", || async {
         stand.credential(&env).await.number_applied == 2
     })
     .await;
+    let hash = stand.vault.get(&stand.credential(&env).await.password.unwrap().argon2id()).await.unwrap();
+    assert!(hash.is_some(), "a password that came without a hash has one before it is in force");
     let refused = ssh(port, password.expose_secret()).run("true").await.unwrap();
     assert!(!refused.success && refused.stderr.contains("Permission denied"), "{refused:?}");
     let password = stand.password(&env).await;
     ssh(port, password.expose_secret()).run("true").await.unwrap().expect_success().unwrap();
-    eventually_true("the old secret is gone", || async { stand.vault.get(&old).await.unwrap().is_none() })
-        .await;
+    eventually_true("the old secret is gone", || async {
+        let (secret, hash) = (stand.vault.get(&old).await.unwrap(), stand.vault.get(&old.argon2id()).await);
+        secret.is_none() && hash.unwrap().is_none()
+    })
+    .await;
     eventually_true("logins and sessions are in the log", || async {
         let events = stand.events().await;
         let count = |name| events.iter().filter(|event| event.event.event_type() == name).count();

@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod engine;
+mod idle;
+mod inner_door;
 mod life;
 mod stand;

@@ -46,7 +46,7 @@ pub fn cause() -> Cause {
     Cause::new(Uuid::new_v4(), "user:alice")
 }
 
-async fn user(server: &NatsServer, name: &str) -> Connection {
+pub async fn user(server: &NatsServer, name: &str) -> Connection {
     nats::connect(&config(server, name)).await.unwrap()
 }
 
@@ -165,6 +165,7 @@ impl Stand {
             ssh_public_keys: vec![],
             jupyter: false,
             ttl_s: None,
+            idle_s: None,
             allow_list: vec![],
             datasets: vec![],
             gateway_only: false,

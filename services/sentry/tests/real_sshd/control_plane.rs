@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use kit::sentry_protocol::{Applied, Numbered, Policy, Report, Reports, ReportsAccepted};
+use kit::sentry_protocol::{Applied, HOST_KEY_HEADER, Numbered, Policy, Report, Reports, ReportsAccepted};
 use tokio::net::UnixListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -21,6 +21,8 @@ pub const TOKEN: &str = "token-of-the-test";
 struct Seen {
     policy: Option<Policy>,
     applied: Vec<String>,
+    host_keys: Vec<Option<String>>,
+    asked_with: Vec<String>,
     reports: BTreeMap<u64, Numbered>,
     spool_ids: Vec<String>,
     complaints: Vec<String>,
@@ -73,6 +75,12 @@ impl ControlPlane {
         self.seen.lock().unwrap().applied.clone()
     }
 
+    /// What the inner door shows, as it was said last: with a policy in force, and with a request for one.
+    pub fn host_keys(&self) -> (Option<String>, Option<String>) {
+        let seen = self.seen.lock().unwrap();
+        (seen.host_keys.last().cloned().flatten(), seen.asked_with.last().cloned())
+    }
+
     /// Every report, in order; fails if one was numbered twice, changed, or is missing in between.
     pub fn reports(&self) -> Vec<Report> {
         let seen = self.seen.lock().unwrap();
@@ -95,6 +103,9 @@ async fn policy(
 ) -> Response {
     if !authorized(&headers) {
         return StatusCode::UNAUTHORIZED.into_response();
+    }
+    if let Some(host_key) = headers.get(HOST_KEY_HEADER) {
+        control.seen.lock().unwrap().asked_with.push(host_key.to_str().unwrap().to_owned());
     }
     let have = query.get("have").cloned().unwrap_or_default();
     let other = async {
@@ -123,7 +134,9 @@ async fn applied(
     if !authorized(&headers) {
         return StatusCode::UNAUTHORIZED;
     }
-    control.seen.lock().unwrap().applied.push(applied.version);
+    let mut seen = control.seen.lock().unwrap();
+    seen.applied.push(applied.version);
+    seen.host_keys.push(applied.host_key);
     StatusCode::NO_CONTENT
 }
 

@@ -1,7 +1,7 @@
 //! How many passwords can an address try?
 
 use chrono::{TimeDelta, Utc};
-use kit::sentry_protocol::{Forgiven, Lockout};
+use kit::sentry_protocol::{Failure, Forgiven, Lockout, Report};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -101,4 +101,45 @@ async fn an_address_that_the_log_closed_stays_out() {
     let told = greeting(&world).await;
     assert!(told.contains("another 10 minutes"), "{told}");
     assert!(output(world.ssh(PASSWORD, "127.0.0.2").arg("true")).await.status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_at_other_entrances_leave_fewer_here() {
+    let world = World::start().await;
+    let mut policy = world.policy(PASSWORD).await;
+    let failure =
+        |n: i64| Failure { ip: "127.0.0.1".parse().unwrap(), at: Utc::now() - TimeDelta::minutes(n) };
+    policy.failures = (1..=4).map(failure).collect();
+    world.put_in_force(policy).await;
+    let seen = output(&mut world.guesser("127.0.0.1")).await;
+    let denied = String::from_utf8_lossy(&seen.stderr).matches("Permission denied").count();
+    assert!(denied <= 1, "{seen:?}");
+    assert!(greeting(&world).await.starts_with("Portreeve: this address is closed"));
+    world.reports("one failure", |reports| count(reports, "failed") == 1).await;
+    assert!(output(world.ssh(PASSWORD, "127.0.0.2").arg("true")).await.status.success(), "others come in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_at_a_closed_door_is_told_in_summaries() {
+    const FLOOD: u64 = 400;
+    let world = World::start_telling_refusals(1).await;
+    let mut policy = world.policy(PASSWORD).await;
+    let until = Utc::now() + TimeDelta::minutes(10);
+    policy.lockouts = vec![Lockout { ip: "127.0.0.1".parse().unwrap(), until }];
+    world.put_in_force(policy).await;
+    for _ in 0..FLOOD {
+        drop(TcpStream::connect(("127.0.0.1", world.port)).await.unwrap());
+    }
+    let counted = |reports: &[Report]| -> u64 {
+        let count = |report: &Report| match report {
+            Report::LoginsRefused { ip, count, from, to } => {
+                assert!(ip.to_string() == "127.0.0.1" && from <= to);
+                *count
+            }
+            other => panic!("{other:?}"),
+        };
+        reports.iter().map(count).sum()
+    };
+    let reports = world.reports("all are counted", |reports| counted(reports) == FLOOD).await;
+    assert!(reports.len() <= 20, "{} summaries of {FLOOD} refusals", reports.len());
 }

@@ -121,7 +121,11 @@ async fn sigterm_ends_sessions_with_records() {
         .iter()
         .filter_map(|report| match report {
             Report::SessionClosed { reason, bytes_in, .. } => Some((reason.as_str(), *bytes_in > 1000)),
-            Report::LoginSucceeded { .. } | Report::LoginFailed { .. } | Report::SessionOpened { .. } => None,
+            Report::LoginSucceeded { .. }
+            | Report::LoginFailed { .. }
+            | Report::LoginsRefused { .. }
+            | Report::InnerOpened { .. }
+            | Report::SessionOpened { .. } => None,
         })
         .collect();
     assert_eq!(reasons, [("environment_stopped", true); 2]);

@@ -4,6 +4,7 @@
 
 mod control_plane;
 mod guesses;
+mod inner_door;
 mod lifetime;
 mod logins;
 mod policies;

@@ -14,6 +14,8 @@ use tokio::process::{Child, Command};
 use crate::control_plane::{ControlPlane, TOKEN};
 
 pub const PASSWORD: &str = "Right-Pass-1";
+/// The environment that the sentry guards.
+pub const ENV: &str = "env-testtesttest";
 const COMMAND_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Until `look` finds something, at most this long; then what was last seen is said.
@@ -40,6 +42,7 @@ pub struct World {
     pub dir: tempfile::TempDir,
     pub control: ControlPlane,
     pub port: u16,
+    pub inner_port: u16,
     pub health: u16,
     pub sentry: Option<Child>,
     version: AtomicUsize,
@@ -48,7 +51,13 @@ pub struct World {
 impl World {
     /// A world with a policy; the sentry accepts.
     pub async fn start() -> Self {
+        Self::start_telling_refusals(3600).await
+    }
+
+    /// ... and says every so many seconds whom it turned away.
+    pub async fn start_telling_refusals(every_s: u64) -> Self {
         let world = Self::prepare().await;
+        std::fs::write(world.path("start.sh"), world.script(every_s)).unwrap();
         world.control.set(world.policy(PASSWORD).await);
         let mut world = world;
         world.start_sentry();
@@ -80,12 +89,13 @@ impl World {
             dir,
             control,
             port: free_port(),
+            inner_port: free_port(),
             health: free_port(),
             sentry: None,
             version: AtomicUsize::new(0),
         };
         std::fs::write(world.path("sshd_config"), world.sshd_config()).unwrap();
-        std::fs::write(world.path("start.sh"), world.script()).unwrap();
+        std::fs::write(world.path("start.sh"), world.script(3600)).unwrap();
         world
     }
 
@@ -99,19 +109,21 @@ impl World {
         format!(
             "HostKey {keys}/ssh_host_ed25519_key\nHostKey {keys}/ssh_host_ecdsa_key\nHostKey {keys}/ssh_host_rsa_key\n\
              AllowUsers developer\nPasswordAuthentication yes\nKbdInteractiveAuthentication no\nUsePAM no\n\
-             AuthorizedKeysFile /etc/portreeve/authorized_keys/%u\nTrustedUserCAKeys /etc/portreeve/user_ca.pub\n\
+             AuthorizedKeysFile /etc/portreeve/authorized_keys/%u\n\
              MaxAuthTries 6\nLoginGraceTime 60\nSubsystem sftp internal-sftp\nPrintMotd no\nPrintLastLog no\nUseDNS no\n"
         )
     }
 
-    fn script(&self) -> String {
+    fn script(&self, refusals_every_s: u64) -> String {
         let dir = self.dir.path().display();
-        let (port, health, sentry) = (self.port, self.health, env!("CARGO_BIN_EXE_sentry"));
+        let (port, inner, health) = (self.port, self.inner_port, self.health);
+        let sentry = env!("CARGO_BIN_EXE_sentry");
         format!(
             "set -e\nmount --bind {dir}/etc /etc\nmount -t tmpfs tmpfs /run\n\
              grep -q ^developer: /etc/passwd || useradd --create-home --home-dir {dir}/home/developer --shell /bin/bash developer\n\
-             export PORTREEVE_CONTROL_URL=unix:{dir}/control.sock PORTREEVE_ENV_ID=env-test PORTREEVE_SENTRY_TOKEN={TOKEN}\n\
-             exec {sentry} --listen 127.0.0.1:{port},[::1]:{port} --health 127.0.0.1:{health} --state-dir {dir}/state \
+             export PORTREEVE_CONTROL_URL=unix:{dir}/control.sock PORTREEVE_ENV_ID={ENV} PORTREEVE_SENTRY_TOKEN={TOKEN}\n\
+             exec {sentry} --listen 127.0.0.1:{port},[::1]:{port} \
+             --inner-listen 127.0.0.1:{inner} --refusals-every-s {refusals_every_s} --health 127.0.0.1:{health} --state-dir {dir}/state \
              --sshd-config {dir}/sshd_config --owned-dirs {dir}/work/code,{dir}/work/output \
              --jupyter {dir}/work/jupyter --jupyter-dir {dir}/work\n"
         )
@@ -150,9 +162,11 @@ impl World {
             authorized_keys: vec![],
             allow_list: vec![],
             lockouts: vec![],
+            failures: vec![],
             forgiven: vec![],
             user_ca: None,
             jupyter: None,
+            ends_soon: None,
         }
     }
 
@@ -174,6 +188,29 @@ impl World {
 
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("sentry.log")).unwrap_or_default()
+    }
+
+    /// A key pair under this name, and its public line.
+    pub async fn keygen(&self, name: &str) -> String {
+        run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", self.path(name).to_str().unwrap()]).await;
+        std::fs::read_to_string(self.path(&format!("{name}.pub"))).unwrap().trim().to_owned()
+    }
+
+    /// A key under this name with a certificate of the CA for this principal; `validity` as ssh-keygen reads it.
+    pub async fn certify(&self, name: &str, ca: &str, key_id: &str, principal: &str, validity: &str) {
+        self.keygen(name).await;
+        let (ca, public) = (self.path(ca), self.path(&format!("{name}.pub")));
+        let (ca, public) = (ca.to_str().unwrap(), public.to_str().unwrap());
+        run("ssh-keygen", &["-q", "-s", ca, "-I", key_id, "-n", principal, "-V", validity, public]).await;
+    }
+
+    /// `ssh` with this key alone.
+    pub fn ssh_with(&self, key: &str, port: u16) -> Command {
+        let mut ssh = Command::new("ssh");
+        ssh.args(self.options()).args(["-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-i"]);
+        ssh.arg(self.path(key)).args(["-p", &port.to_string(), "developer@127.0.0.1"]);
+        ssh.stdin(Stdio::null()).kill_on_drop(true);
+        ssh
     }
 
     /// `ssh` with a password, from an address of this machine.
@@ -275,7 +312,9 @@ pub fn name(report: &Report) -> &'static str {
     match report {
         Report::LoginSucceeded { .. } => "succeeded",
         Report::LoginFailed { .. } => "failed",
+        Report::LoginsRefused { .. } => "refused",
         Report::SessionOpened { .. } => "opened",
+        Report::InnerOpened { .. } => "inner",
         Report::SessionClosed { .. } => "closed",
     }
 }

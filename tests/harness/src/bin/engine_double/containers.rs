@@ -37,6 +37,7 @@ pub fn create(engine: &Engine, name: Option<&str>, asked: Value) -> Result<Value
         created_at: now(),
         started_at: NEVER.to_owned(),
         finished_at: NEVER.to_owned(),
+        starts: 0,
         sentry: None,
         policy_version: String::new(),
         policy: Value::Null,
@@ -77,9 +78,12 @@ pub fn start(engine: &Arc<Engine>, key: &str) -> Result<bool, Failure> {
         ));
     }
     held.ports_taken.extend(ports);
+    held.starts += 1;
+    let starts = held.starts;
     let container = held.find_mut(&id)?;
     container.state = State::Running;
     container.started_at = now();
+    container.starts = starts;
     container.policy_version.clear();
     container.sentry = sentry::begin(engine, container);
     engine.happened("start", container);
@@ -195,8 +199,14 @@ pub fn inspect(engine: &Engine, key: &str) -> Result<Value, Failure> {
         },
         "HostConfig": container.asked["HostConfig"],
         "Mounts": mounts(container),
-        "NetworkSettings": {"Ports": if running { container.asked["HostConfig"]["PortBindings"].clone() } else { json!({}) }},
+        "NetworkSettings": {"Networks": {"double": {"IPAddress": address(container, running)}}, "Ports": if running { container.asked["HostConfig"]["PortBindings"].clone() } else { json!({}) }},
     }))
+}
+
+/// One for each start, so that a container that was started again is elsewhere.
+fn address(container: &Container, running: bool) -> String {
+    let [_, high, low, last] = container.starts.to_be_bytes();
+    if running { format!("10.{}.{}.{}", 128 | (high & 127), low, last) } else { String::new() }
 }
 
 fn mounts(container: &Container) -> Value {

@@ -36,6 +36,7 @@ pub struct Held {
     /// Policy requests answered with a policy, all sentries together.
     pub policies_applied: u64,
     pub made: u64,
+    pub starts: u32,
 }
 
 #[derive(Clone)]
@@ -71,6 +72,8 @@ pub struct Container {
     pub created_at: String,
     pub started_at: String,
     pub finished_at: String,
+    /// The number of its newest start among those of all.
+    pub starts: u32,
     /// The task that plays its sentry.
     pub sentry: Option<tokio::task::AbortHandle>,
     /// The version of the policy its sentry has in force.

@@ -1,0 +1,3 @@
+-- What did people connect with?
+
+ALTER TABLE sessions ADD COLUMN client text;

@@ -1,0 +1,8 @@
+//! Does it hold with real servers and real clients? sshd, ssh and paramiko.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod back_pressure;
+mod login;
+mod relay;
+mod second_attempt;
+mod world;

@@ -1,0 +1,70 @@
+//! How does a test get a server to log in to? A real sshd with one account, in its own mount namespace.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use tempfile::TempDir;
+
+use crate::child::Child;
+use crate::{eventually, free_ports};
+
+/// The account's name.
+pub const USER: &str = "developer";
+const READY_AT_MOST: Duration = Duration::from_secs(20);
+
+/// An sshd that runs; ended and forgotten when dropped.
+pub struct Sshd {
+    child: Child,
+    folder: TempDir,
+    pub port: u16,
+}
+
+impl Sshd {
+    /// `more` are further lines of its configuration; `{folder}` in it is the folder of [`Sshd::folder`].
+    pub async fn start(password: &str, more: &str) -> anyhow::Result<Self> {
+        ensure!(nix::unistd::geteuid().is_root(), "a test that makes an account needs root");
+        ensure!(Path::new("/usr/sbin/sshd").exists(), "sshd is missing: deploy/dev/tools.sh installs it");
+        let folder = tempfile::tempdir()?;
+        let port = free_ports::one()?;
+        let dir = folder.path().display().to_string();
+        let config = format!(
+            "ListenAddress 127.0.0.1\nPort {port}\nHostKey {dir}/host_key\nUsePAM no\nLogLevel VERBOSE\n\
+             PasswordAuthentication yes\nKbdInteractiveAuthentication no\nUseDNS no\nPrintMotd no\n\
+             StrictModes no\nMaxSessions 256\nPidFile none\nSubsystem sftp internal-sftp\n{}\n",
+            more.replace("{folder}", &dir)
+        );
+        std::fs::write(folder.path().join("sshd_config"), config)?;
+        let script = format!(
+            "set -e\nchmod 755 {dir}\ncp -a /etc {dir}/etc\nmount --bind {dir}/etc /etc\n\
+             mount -t tmpfs tmpfs /run\nmkdir -p /run/sshd\nmkdir -p {dir}/home\n\
+             useradd --create-home --home-dir {dir}/home/{USER} --shell /bin/bash {USER}\n\
+             echo '{USER}:{password}' | chpasswd\nssh-keygen -q -t ed25519 -N '' -f {dir}/host_key\n\
+             exec /usr/sbin/sshd -D -e -f {dir}/sshd_config\n"
+        );
+        std::fs::write(folder.path().join("start.sh"), script)?;
+        let child = Child::start("unshare", &folder.path().join("log"), |command| {
+            command.arg("--mount").arg("bash").arg(folder.path().join("start.sh"));
+        })?;
+        let sshd = Self { child, folder, port };
+        eventually("sshd answers", READY_AT_MOST, || async {
+            let connected = tokio::net::TcpStream::connect(("127.0.0.1", sshd.port)).await;
+            connected.map(drop).map_err(|error| format!("{error}: {}", sshd.log()))
+        })
+        .await?;
+        Ok(sshd)
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn log(&self) -> String {
+        self.child.log_tail()
+    }
+
+    /// The public line of its host key.
+    pub fn host_key(&self) -> anyhow::Result<String> {
+        std::fs::read_to_string(self.folder().join("host_key.pub")).context("the host key")
+    }
+}
