@@ -8,8 +8,9 @@ const COMPRESSIBLE = /\.(html|js|css|svg|json|wasm|txt)$/;
 /** Smaller files gain nothing. */
 const BYTES_MIN = 512;
 
-for (const name of readdirSync("dist", { recursive: true })) {
-  const path = join("dist", String(name));
+const folder = process.argv[2] ?? "dist";
+for (const name of readdirSync(folder, { recursive: true })) {
+  const path = join(folder, String(name));
   if (!statSync(path).isFile() || !COMPRESSIBLE.test(path)) continue;
   const whole = readFileSync(path);
   if (whole.length < BYTES_MIN) continue;
