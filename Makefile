@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools kubernetes build run test test-kubernetes lint bench clean lint-tools
+.PHONY: help tools kubernetes web build run test test-kubernetes lint bench clean lint-tools
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 # nats-server and the like; `up` and the tests look there.
@@ -29,7 +29,10 @@ kubernetes: ## what the test cluster needs: Debian packages, Go, Kubernetes' pro
 	@deploy/dev/tools.sh kubernetes
 	@$(cluster) build
 
-build: tools ## the release binary at target/release/portreeve, and the environment images
+web: tools ## the pages of the browser side, for the binary to hold
+	@services/web/build.sh
+
+build: web ## the release binary at target/release/portreeve, and the environment images
 	cargo build --locked --release --workspace --bins
 ifdef CARGO_TARGET_DIR
 	@mkdir -p target/release
@@ -41,7 +44,7 @@ endif
 run: build ## build, and run everything on this machine until Ctrl-C; UP="--ports 20000-20999 ..."
 	@exec target/release/portreeve up $(UP)
 
-test: tools ## the whole suite; the environment image gets a sentry of the same debug build
+test: web ## the whole suite; the environment image gets a sentry of the same debug build
 	cargo build --locked --workspace --bins
 	deploy/image/build.sh --sentry $(target)/debug/sentry
 	cargo test --locked --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
-use events::credential::{Credential, SecretRef};
+use events::credential::Credential;
 use events::env::{
     Env, EnvRequested, PortPurpose, Status, deadlines,
     give_up::{PORT_POOL_EXHAUSTED, never_started},
@@ -14,13 +14,13 @@ use events::ids::{EnvId, TenantId, UserName};
 use events::quota::{Quota, claim::claim};
 use events::{Cause, Kind, Resources, Subject};
 use ipnet::IpNet;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::environment::{Entrance, reveal_password};
+use crate::environment::{Entrance, jupyter_url, reveal_password};
 use crate::fields::{self, Fields};
 use crate::idempotency::index;
 use crate::incoming::Incoming;
@@ -251,7 +251,7 @@ impl Create<'_> {
             ssh_username: Entrance::user_of(entrance.as_ref()),
             ssh_password: password.map(|(secret, _)| secret.expose_secret().to_owned()),
             ssh_command: entrance.as_ref().map(|entrance| shown.ssh_command(entrance)),
-            jupyter_url: self.jupyter_url(&door.env).await?,
+            jupyter_url: jupyter_url(self.app, &self.env, &door.env).await?,
             // a repeated request gives the first one's answer while that is not untrue
             status: if gone { door.env.status.name() } else { Status::Creating.name() },
             position,
@@ -260,17 +260,6 @@ impl Create<'_> {
         let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
         Ok((StatusCode::ACCEPTED, no_store, position::header(position), axum::Json(accepted)).into_response())
     }
-
-    async fn jupyter_url(&self, env: &Env) -> Result<Option<String>, Problem> {
-        let Some(port) = env.port(PortPurpose::Jupyter) else { return Ok(None) };
-        let token = self.app.vault.get(&jupyter_ref(&self.env)).await?;
-        Ok(token.map(|token: SecretString| self.app.shown.jupyter_url(port, token.expose_secret())))
-    }
-}
-
-/// Where the provisioner keeps the token of an environment's JupyterLab: one for its whole life.
-pub fn jupyter_ref(env: &EnvId) -> SecretRef {
-    SecretRef::jupyter(env)
 }
 
 fn exhausted() -> Problem {

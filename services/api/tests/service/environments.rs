@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use harness::{Answer, Api};
 use serde_json::json;
 
-use crate::world::{asked, problem, world, world_waiting};
+use crate::world::{asked, problem, world, world_with};
 
 async fn until(api: &Api, path: &str, status: &str) -> Answer {
     harness::eventually(&format!("{path} is {status}"), Duration::from_secs(30), async || {
@@ -106,7 +106,7 @@ async fn a_reset_answers_when_the_environment_enforces_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_start_is_answered_with_what_is_known() {
-    let world = world_waiting(2).await;
+    let world = world_with(|api| api.wait_s = 2).await;
     world.provisioner.away.store(true, Ordering::SeqCst);
     let began = Instant::now();
     let made = world.admin.post("/api/environments", &asked("slow")).await.unwrap().expect(202).unwrap();

@@ -64,11 +64,11 @@ pub fn config(server: &NatsServer, user: &str) -> nats::Config {
 const CREATE_WAIT_S: u64 = 10;
 
 pub async fn world() -> World {
-    world_waiting(CREATE_WAIT_S).await
+    world_with(|_| {}).await
 }
 
-/// A create waits at most this long for port and password.
-pub async fn world_waiting(wait_s: u64) -> World {
+/// A world whose API is set up otherwise.
+pub async fn world_with(change: impl FnOnce(&mut api::Config)) -> World {
     let nats = NatsServer::start_with_users(nats::SERVER_CONF).await.unwrap();
     let postgres = Postgres::start().await.unwrap();
     nats::connect(&config(&nats, "setup")).await.unwrap().setup(1).await.unwrap();
@@ -88,7 +88,7 @@ pub async fn world_waiting(wait_s: u64) -> World {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let listen = listener.local_addr().unwrap();
     let health = Health::default();
-    let api = api::Config {
+    let mut api = api::Config {
         nats: config(&nats, "api"),
         master_keys: keys.clone(),
         database_url: postgres.url(),
@@ -97,8 +97,13 @@ pub async fn world_waiting(wait_s: u64) -> World {
         gateway_port: 2222,
         gateway_only: false,
         default_image: "portreeve/env:dev".to_owned(),
-        wait_s,
+        wait_s: CREATE_WAIT_S,
+        tls: None,
+        trusted_proxies: Vec::new(),
+        rates: api::Rates::default(),
     };
+    change(&mut api);
+    let secure = api.tls.is_some();
     let serving = api::serve(api, listener, health.clone(), ends.clone());
     tokio::spawn(async move {
         if let Err(error) = serving.await {
@@ -115,6 +120,10 @@ pub async fn world_waiting(wait_s: u64) -> World {
         provisioner,
         _ends: ends.drop_guard(),
     };
+    if secure {
+        // its test looks for itself
+        return world;
+    }
     harness::eventually("the API is ready", Duration::from_secs(20), async || {
         let answer = world.admin.get("/readyz").await.map_err(|error| error.to_string())?;
         if answer.status == 200 { Ok(()) } else { Err(answer.body.to_string()) }
