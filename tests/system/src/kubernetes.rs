@@ -11,6 +11,8 @@ use serde_json::Value;
 
 use crate::world::{Engine, Inhabited, World};
 
+/// A create answers with its password within, in seconds.
+const CREATED_AT_MOST_S: u64 = 30;
 /// Enough for most stories.
 const PORTS: u16 = 12;
 /// Kinds that an environment is made of.
@@ -86,7 +88,9 @@ impl Kubernetes {
 impl Engine for Kubernetes {
     fn setup(&self, ports: RangeInclusive<u16>) -> Setup {
         let settings = self.settings();
-        settings.iter().fold(Setup::new(None, ports), |setup, (name, value)| setup.with(name, value))
+        // two people's stories and a cluster on one machine: the password may take longer than 2 s
+        let setup = Setup::new(None, ports).with("PORTREEVE_WAIT_S", CREATED_AT_MOST_S);
+        settings.iter().fold(setup, |setup, (name, value)| setup.with(name, value))
     }
 
     /// Services at once: the next run uses their ports. For the rest the cluster takes seconds, and nobody

@@ -15,6 +15,8 @@ use tokio::process::Command;
 const INSTALLED_AT_MOST: Duration = Duration::from_secs(300);
 /// A change asked for is there by then.
 const DONE_AT_MOST: Duration = Duration::from_secs(90);
+/// A create answers with its password within, in seconds.
+const CREATED_AT_MOST_S: u64 = 30;
 /// Members of the log and the database.
 const VOLUMES: usize = 4;
 /// As whom the chart's Pods write.
@@ -227,6 +229,8 @@ impl Release {
         let class = &self.namespace;
         let values = [
             "environments.sshHost=127.0.0.1".to_owned(),
+            // a busy machine makes the first password later than people are made to wait
+            format!("api.waitS={CREATED_AT_MOST_S}"),
             format!("environments.ports={}", self.ports),
             format!("environments.namespace.name={}", self.environments),
             format!("nats.storage.className={class},postgres.trial.storage.className={class}"),
