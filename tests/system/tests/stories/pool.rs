@@ -32,12 +32,13 @@ async fn the_whole_pool_is_given_out_once_and_then_refused() {
     world.blame(fill(&world).await).unwrap();
 }
 
-/// The answer once it is decided: while the port is on its way the same request is made again.
+/// The answer once it is decided: while port or password are on their way the same request is made again.
 async fn ask(api: &Api, name: &str) -> anyhow::Result<Answer> {
     let (key, body) = (uuid::Uuid::new_v4().to_string(), small(name));
     for _ in 0..TRIES_MAX {
         let answer = api.post_once("/api/environments", &body, &key).await?;
-        let on_its_way = answer.status == 202 && answer.body["ssh_port"].is_null();
+        let missing = ["ssh_port", "ssh_password"].iter().any(|field| answer.body[field].is_null());
+        let on_its_way = answer.status == 202 && missing;
         if !on_its_way && !ASK_AGAIN.contains(&answer.code()) {
             return Ok(answer);
         }
