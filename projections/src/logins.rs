@@ -1,17 +1,18 @@
 //! Who got in, who did not, which addresses were closed and opened?
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use events::ids::{EnvId, SessionId, TenantId};
-use events::login::LoginEvent;
+use events::login::{LoginEvent, lockout};
 use events::{Event, Recorded};
 use serde::Serialize;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{FromRow, QueryBuilder, Row};
 
 use crate::columns::{RowError, column, get_parsed, get_parsed_option, get_unsigned, seq};
-use crate::paging::{Page, QueryError, Window};
+use crate::paging::{At, Page, QueryError, Window};
 use crate::pool::Projections;
 use crate::projection;
 
@@ -82,6 +83,48 @@ pub async fn list(
     query.push(" ORDER BY seq DESC LIMIT ").push_bind(window.fetch());
     let rows = query.build_query_as().fetch_all(&mut *snapshot.transaction).await?;
     Ok(window.page(rows, snapshot.position, |row: &LoginRow| row.seq))
+}
+
+/// An address that may not try now.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Closed {
+    /// IPv6: the first address of its /64.
+    pub ip: IpAddr,
+    pub until: DateTime<Utc>,
+}
+
+/// More locks and unlocks of the last half hour than this are not looked at.
+const CLOSED_ROWS_MAX: i64 = 10_000;
+
+/// The addresses of one environment whose lock is neither over nor opened.
+pub async fn closed(
+    projections: &Projections,
+    tenant: &TenantId,
+    env: &EnvId,
+    now: DateTime<Utc>,
+) -> Result<At<Vec<Closed>>, QueryError> {
+    let mut snapshot = projections.snapshot(projection::of!("logins")).await?;
+    let rows: Vec<(String, Option<String>, Option<DateTime<Utc>>)> = sqlx::query_as(
+        "SELECT kind, host(ip), until FROM logins WHERE env_id = $1 AND tenant = $2 \
+         AND kind IN ('locked', 'unlocked') AND at > $3 ORDER BY seq LIMIT $4",
+    )
+    .bind(env.as_str())
+    .bind(tenant.as_str())
+    .bind(now - TimeDelta::seconds(lockout::LOCK_DURATION_S))
+    .bind(CLOSED_ROWS_MAX)
+    .fetch_all(&mut *snapshot.transaction)
+    .await?;
+    let mut closed = BTreeMap::new();
+    for (_, ip, until) in rows {
+        let source = ip.and_then(|ip| ip.parse().ok()).map(lockout::source_of);
+        match (source, until) {
+            (Some(ip), Some(until)) => drop(closed.insert(ip, until)),
+            (Some(ip), None) => drop(closed.remove(&ip)),
+            (None, _) => closed.clear(),
+        }
+    }
+    let still = |(ip, until): (IpAddr, DateTime<Utc>)| (until > now).then_some(Closed { ip, until });
+    Ok(At { position: snapshot.position, value: closed.into_iter().filter_map(still).collect() })
 }
 
 impl FromRow<'_, PgRow> for LoginRow {

@@ -13,7 +13,7 @@ pub const RANGES_MAX: usize = 100;
 pub fn set_allow_list(state: &Env, ranges: Vec<IpNet>) -> Decision<EnvEvent, EnvRefusal> {
     if !state.exists() {
         Err(EnvRefusal::NotFound)
-    } else if state.delete_requested {
+    } else if state.delete_requested() {
         Err(EnvRefusal::Deleting)
     } else if state.allow_list == ranges {
         Ok(None)

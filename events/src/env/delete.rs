@@ -24,7 +24,7 @@ pub fn request_delete(
 
 /// Everything of it is gone. Also after a failed try: a delete is carried on with until it is done.
 pub fn deleted(state: &Env) -> Decision<EnvEvent, EnvRefusal> {
-    let asked = state.delete_requested && state.status != Status::Deleted;
+    let asked = state.delete_requested() && state.status != Status::Deleted;
     Ok(asked.then(|| EnvDeleted {}.into()))
 }
 

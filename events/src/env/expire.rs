@@ -10,7 +10,7 @@ use crate::aggregate::Decision;
 pub fn expire(state: &Env, now: DateTime<Utc>) -> Decision<EnvEvent, EnvRefusal> {
     let ttl_s = state.requested.as_ref().and_then(|asked| asked.ttl_s);
     let (true, false, Some(end), Some(ttl_s)) =
-        (state.exists(), state.delete_requested, state.expires_at(), ttl_s)
+        (state.exists(), state.delete_requested(), state.expires_at(), ttl_s)
     else {
         return Ok(None);
     };

@@ -15,7 +15,7 @@ pub fn mark(state: &Env, for_s: u64, note: &str, now: DateTime<Utc>) -> Decision
     if !state.exists() {
         return Err(EnvRefusal::NotFound);
     }
-    if state.delete_requested {
+    if state.delete_requested() {
         return Err(EnvRefusal::Deleting);
     }
     if for_s == 0 {

@@ -6,6 +6,7 @@ pub mod deadlines;
 pub mod delete;
 pub mod expire;
 pub mod fail;
+pub mod give_up;
 pub mod idle;
 pub mod job;
 pub mod observe;

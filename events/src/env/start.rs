@@ -9,7 +9,7 @@ pub fn request_start(state: &Env, now: DateTime<Utc>) -> Decision<EnvEvent, EnvR
     match state.status {
         Status::Absent | Status::Deleted => Err(EnvRefusal::NotFound),
         Status::Deleting => Err(EnvRefusal::Deleting),
-        Status::Failed if state.delete_requested => Err(EnvRefusal::Deleting),
+        Status::Failed if state.delete_requested() => Err(EnvRefusal::Deleting),
         Status::Stopping => Err(EnvRefusal::WrongStatus { status: state.status.name(), needs: "stopped" }),
         Status::Creating | Status::Running | Status::Starting => Ok(None),
         Status::Stopped | Status::Failed => {

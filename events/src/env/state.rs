@@ -83,8 +83,8 @@ pub struct Env {
     pub stops_at: Option<DateTime<Utc>>,
     /// It was said that it is deleted then, because its time ends.
     pub deletes_at: Option<DateTime<Utc>>,
-    /// A delete was asked for; it is carried on with even after a failure.
-    pub delete_requested: bool,
+    /// Why a delete was asked for; it is carried on with even after a failure.
+    pub delete_cause: Option<RequestCause>,
     /// When it was lost, newest last; bounded by [`LOSSES_KEPT`].
     pub losses: Vec<DateTime<Utc>>,
 }
@@ -95,6 +95,11 @@ pub const LOSSES_KEPT: usize = 8;
 impl Env {
     pub fn exists(&self) -> bool {
         !matches!(self.status, Status::Absent | Status::Deleted)
+    }
+
+    /// It shall go, or is gone.
+    pub fn delete_requested(&self) -> bool {
+        self.delete_cause.is_some()
     }
 
     /// When its time to live ends.
@@ -197,7 +202,7 @@ impl Aggregate for Env {
             }
             EnvEvent::EnvDeleteRequested(asked) => {
                 self.pending(Status::Deleting, asked.deadline);
-                self.delete_requested = true;
+                self.delete_cause = Some(asked.cause);
             }
             EnvEvent::EnvDeleted(_) => {
                 self.settled(Status::Deleted);

@@ -9,7 +9,7 @@ pub fn request_stop(state: &Env, cause: RequestCause, now: DateTime<Utc>) -> Dec
     match state.status {
         Status::Absent | Status::Deleted => Err(EnvRefusal::NotFound),
         Status::Deleting => Err(EnvRefusal::Deleting),
-        Status::Failed if state.delete_requested => Err(EnvRefusal::Deleting),
+        Status::Failed if state.delete_requested() => Err(EnvRefusal::Deleting),
         Status::Stopping | Status::Stopped => Ok(None),
         Status::Creating | Status::Running | Status::Starting | Status::Failed => {
             Ok(Some(EnvStopRequested { cause, deadline: deadlines::stop(now) }.into()))

@@ -100,7 +100,7 @@ impl Refusal for PortRefusal {
         match self {
             Self::Held(_) => "port_held",
             Self::Resting(_) => "port_resting",
-            Self::PoolExhausted => "port_pool_exhausted",
+            Self::PoolExhausted => crate::env::give_up::PORT_POOL_EXHAUSTED,
         }
     }
 }

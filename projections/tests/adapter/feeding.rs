@@ -210,9 +210,9 @@ async fn assert_logins_and_sessions(projections: &Projections, log: &[Recorded])
         let row = sessions::get(projections, Some(&subject.tenant), &id).await.unwrap().value.unwrap();
         assert_eq!(row.closed_at.is_some(), Story::fold::<Session>(log, &subject) == Session::Closed);
         assert_eq!(row.bytes_out.is_some(), row.closed_at.is_some());
-        let opened = log.iter().find_map(|recorded| match &recorded.event {
-            Event::Session(SessionEvent::SessionOpened(event)) if recorded.subject == subject => Some(event),
-            _ => None,
+        let opened = log.iter().filter(|recorded| recorded.subject == subject).find_map(|recorded| {
+            let Event::Session(SessionEvent::SessionOpened(event)) = &recorded.event else { return None };
+            Some(event)
         });
         assert_eq!(row.client, opened.unwrap().client);
     }

@@ -4,17 +4,19 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use kit::health::Health;
 use nats::{Log, Vault};
 use projections::Projections;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::LoginKeys;
 use crate::hashing::Hashing;
 use crate::idempotency::Fingerprints;
 use crate::live::Live;
+use crate::login_keys::LoginKeys;
 use crate::metrics::Metrics;
+use crate::rate_limits::RateLimits;
 
 /// Handed to every route; cheap to clone.
 #[derive(Clone)]
@@ -30,6 +32,11 @@ pub struct Parts {
     pub login_keys: LoginKeys,
     pub fingerprints: Fingerprints,
     pub hashing: Hashing,
+    pub rate_limits: RateLimits,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// HTTP is served over TLS.
+    pub tls: bool,
     pub shown: Shown,
     /// How long a create waits for port and password.
     pub create_wait: Duration,

@@ -1,82 +1,29 @@
-//! Who is asking? An API token or a JWT in `Authorization: Bearer`, checked against the log each time.
+//! Who is asking? An API token or a JWT in `Authorization: Bearer`, or the cookie of a browser's
+//! session with its word; checked against the log each time.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::Utc;
 use events::ids::{TenantId, TokenId, UserName};
 use events::token::{Token, validity};
 use events::user::{User, UserRegistered};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use nats::MasterKeys;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 pub use crate::access::Caller;
 use crate::app::App;
+use crate::browser_session;
+use crate::login_keys::SignedIn;
 use crate::problem::Problem;
 
-/// How long a login lasts.
-pub const LOGIN_VALID_S: i64 = 12 * 60 * 60;
 /// Longer credentials are not looked at.
 const BEARER_LENGTH_MAX: usize = 4096;
-/// `iss` of our JWTs.
-const ISSUER: &str = "portreeve";
 /// API tokens read `ptr_<12 characters of the id>_<40 characters>`, lower-case base32.
 pub const TOKEN_PREFIX: &str = "ptr_";
 /// Characters of a token's secret part: 200 bits.
 const TOKEN_SECRET_LENGTH: usize = 40;
 const TOKEN_SECRET_BYTES: usize = 25;
-
-/// Signs and checks the JWTs of logins.
-pub struct LoginKeys {
-    signing: EncodingKey,
-    checking: DecodingKey,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Claims {
-    iss: String,
-    sub: String,
-    /// Seconds since 1970.
-    iat: i64,
-    exp: i64,
-}
-
-impl LoginKeys {
-    pub fn new(keys: &MasterKeys) -> Self {
-        let key = keys.derive("jwt");
-        Self { signing: EncodingKey::from_secret(&key), checking: DecodingKey::from_secret(&key) }
-    }
-
-    /// A JWT (HS256) that says who logged in; tenant and role are looked up when it is used.
-    pub fn sign(
-        &self,
-        user: &UserName,
-        now: DateTime<Utc>,
-    ) -> Result<(String, DateTime<Utc>), jsonwebtoken::errors::Error> {
-        let expires_at = now + TimeDelta::seconds(LOGIN_VALID_S);
-        let claims = Claims {
-            iss: ISSUER.to_owned(),
-            sub: user.to_string(),
-            iat: now.timestamp(),
-            exp: expires_at.timestamp(),
-        };
-        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing)?;
-        Ok((token, DateTime::from_timestamp(claims.exp, 0).unwrap_or(expires_at)))
-    }
-
-    /// The user of a JWT that we signed and that has not ended.
-    fn check(&self, token: &str) -> Option<UserName> {
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = 0;
-        validation.set_issuer(&[ISSUER]);
-        validation.set_required_spec_claims(&["exp", "iss", "sub"]);
-        let data = jsonwebtoken::decode::<Claims>(token, &self.checking, &validation).ok()?;
-        UserName::parse(data.claims.sub).ok()
-    }
-}
 
 /// A new token's text for this id.
 pub fn new_token(id: &TokenId) -> Result<String, getrandom::Error> {
@@ -110,11 +57,20 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && fits).then_some(token)
 }
 
-/// The caller, or `unauthorized` whatever the reason.
+/// The caller, or `unauthorized` whatever the reason. One whose requests are too many is told so.
 pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, Problem> {
+    let caller = identify(app, headers).await?;
+    app.rate_limits.request(&caller.actor)?;
+    Ok(caller)
+}
+
+async fn identify(app: &App, headers: &HeaderMap) -> Result<Caller, Problem> {
+    if !headers.contains_key(header::AUTHORIZATION) {
+        return by_session(app, headers).await;
+    }
     let token = bearer(headers).ok_or_else(unauthorized)?;
     match token_id(token) {
-        Some(id) => by_token(app, token, &id).await,
+        Some(_) => by_token(app, &issued(app, token).await?.ok_or_else(unauthorized)?).await,
         None => {
             let user = app.login_keys.check(token).ok_or_else(unauthorized)?;
             by_user(app, user).await
@@ -122,13 +78,31 @@ pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, Prob
     }
 }
 
-async fn by_token(app: &App, token: &str, id: &TokenId) -> Result<Caller, Problem> {
-    let known = app.log.load::<Token>(&TenantId::system(), id.as_str()).await?.state;
-    let digest = token_digest(token);
-    let issued = validity::valid(&known, Utc::now()).ok_or_else(unauthorized)?;
-    if !bool::from(issued.digest.as_bytes().ct_eq(digest.as_bytes())) {
-        return Err(unauthorized());
+async fn by_session(app: &App, headers: &HeaderMap) -> Result<Caller, Problem> {
+    let shown = browser_session::shown(headers).ok_or_else(unauthorized)?;
+    let fits = |token: &&str| token.len() <= BEARER_LENGTH_MAX;
+    let mut known = shown.tokens.into_iter().filter(fits);
+    match known.find_map(|token| app.login_keys.check_session(token, shown.word)) {
+        Some(SignedIn::User(name)) => by_user(app, name).await,
+        Some(SignedIn::Token(id)) => by_token(app, &id).await,
+        None => Err(unauthorized()),
     }
+}
+
+/// The id of an API token whose text this is.
+pub async fn issued(app: &App, text: &str) -> Result<Option<TokenId>, Problem> {
+    let Some(id) = token_id(text) else { return Ok(None) };
+    let known = app.log.load::<Token>(&TenantId::system(), id.as_str()).await?.state;
+    let digest = token_digest(text);
+    let ours =
+        known.issued.is_some_and(|issued| bool::from(issued.digest.as_bytes().ct_eq(digest.as_bytes())));
+    Ok(ours.then_some(id))
+}
+
+/// A token that may be used now.
+pub async fn by_token(app: &App, id: &TokenId) -> Result<Caller, Problem> {
+    let known = app.log.load::<Token>(&TenantId::system(), id.as_str()).await?.state;
+    let issued = validity::valid(&known, Utc::now()).ok_or_else(unauthorized)?;
     // the tokens of a person who was shut out open nothing
     let owner = app.log.load::<User>(&TenantId::system(), issued.owner.as_str()).await?.state;
     if owner.disabled {
@@ -182,25 +156,6 @@ mod tests {
         {
             assert_eq!(token_id(wrong), None, "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_login_ends_and_cannot_be_signed_by_others() {
-        let key = |byte: u8| LoginKeys {
-            signing: EncodingKey::from_secret(&[byte; 32]),
-            checking: DecodingKey::from_secret(&[byte; 32]),
-        };
-        let (ours, theirs) = (key(1), key(2));
-        let user = UserName::parse("alice").unwrap();
-        let (token, expires_at) = ours.sign(&user, Utc::now()).unwrap();
-        assert_eq!(ours.check(&token), Some(user.clone()));
-        assert!((expires_at - Utc::now()).num_seconds() > LOGIN_VALID_S - 5);
-        assert_eq!(theirs.check(&token), None);
-        let (old, _) = ours.sign(&user, Utc::now() - TimeDelta::seconds(LOGIN_VALID_S + 1)).unwrap();
-        assert_eq!(ours.check(&old), None);
-        // "alg": "none", the oldest trick
-        let none = format!("eyJhbGciOiJub25lIn0.{}.", token.split('.').nth(1).unwrap());
-        assert_eq!(ours.check(&none), None);
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Which environment is meant, what does it look like from outside, and how does one get in?
 
 use chrono::{DateTime, Utc};
-use events::credential::{Credential, reveal};
-use events::env::{Env, EnvRefusal, Status};
+use events::credential::{Credential, SecretRef, reveal};
+use events::env::{Env, EnvRefusal, PortPurpose, Status};
 use events::ids::{EnvId, TenantId};
 use events::{Cause, Kind, Resources, Subject};
 use ipnet::IpNet;
 use projections::environments::EnvironmentRow;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -54,7 +54,7 @@ impl Found {
     pub fn stays(&self) -> Result<(), Problem> {
         if !self.env.exists() {
             Err(Problem::refused(&EnvRefusal::NotFound))
-        } else if self.env.delete_requested {
+        } else if self.env.delete_requested() {
             Err(Problem::refused(&EnvRefusal::Deleting))
         } else {
             Ok(())
@@ -75,6 +75,18 @@ pub async fn reveal_password(
     let decided = decided.await?;
     let Some(secret_ref) = decided.state.password else { return Ok(None) };
     Ok(app.vault.get(&secret_ref).await?.map(|secret| (secret, decided.seq)))
+}
+
+/// Where the provisioner keeps the token of an environment's JupyterLab: one for its whole life.
+fn jupyter_ref(env: &EnvId) -> SecretRef {
+    SecretRef { owner: env.to_string(), name: "jupyter".to_owned(), version: Uuid::nil() }
+}
+
+/// The address of its JupyterLab with the token that opens it; `None` where there is none.
+pub async fn jupyter_url(app: &App, id: &EnvId, env: &Env) -> Result<Option<String>, Problem> {
+    let Some(port) = env.port(PortPurpose::Jupyter) else { return Ok(None) };
+    let token = app.vault.get(&jupyter_ref(id)).await?;
+    Ok(token.map(|token| app.shown.jupyter_url(port, token.expose_secret())))
 }
 
 /// Who to be and where to knock.

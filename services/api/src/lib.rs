@@ -6,6 +6,8 @@ mod access;
 mod app;
 mod auth;
 mod bootstrap;
+mod browser_session;
+mod client_address;
 mod correlation;
 mod environment;
 mod failures;
@@ -15,15 +17,21 @@ mod idempotency;
 mod incoming;
 mod limits;
 mod live;
+mod login_keys;
 mod metrics;
 mod openapi;
+mod pages;
 mod params;
 mod position;
 mod problem;
+mod rate_limits;
 mod readers;
 mod routes;
+mod safe_headers;
 mod scope;
+mod serving;
 mod tap;
+mod tls;
 mod watch;
 
 use std::net::SocketAddr;
@@ -32,6 +40,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
+use ipnet::IpNet;
 use kit::health::Health;
 use nats::MasterKeys;
 use projections::Projections;
@@ -44,9 +53,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::{App, Parts, Shown};
 pub use crate::bootstrap::{BootstrapError, DEFAULT_TENANT, administrator_token, bootstrap};
-
-/// Requests under way at shutdown may take this long to end.
-const DRAIN_WAIT: Duration = Duration::from_secs(10);
+pub use crate::rate_limits::{Rate, Rates};
+use crate::tls::Tls;
+pub use crate::tls::TlsFiles;
 
 /// What the API needs to run.
 #[derive(Clone)]
@@ -66,6 +75,11 @@ pub struct Config {
     pub default_image: String,
     /// The longest a create waits for port and password; the contract says 2 s.
     pub wait_s: u64,
+    /// HTTPS with these files; `None` is HTTP.
+    pub tls: Option<TlsFiles>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    pub rates: Rates,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +96,8 @@ pub enum RunError {
     ReadModel(#[from] projections::ConnectError),
     #[error("passwords cannot be hashed")]
     Hashing(#[from] hashing::HashingError),
+    #[error("HTTPS cannot be served")]
+    Tls(#[from] tls::TlsError),
     #[error("the HTTP server ended")]
     Serve(#[source] std::io::Error),
 }
@@ -105,6 +121,10 @@ pub async fn serve(
     let connection = nats::connect(&config.nats).await?;
     connection.check().await?;
     let projections = Projections::connect(&config.database_url).await?;
+    let tls = match config.tls {
+        Some(files) => Some(Tls::load(files).await?),
+        None => None,
+    };
     let log = connection.log();
     let app = App::new(Parts {
         live: live::Live::new(&log).await?,
@@ -113,9 +133,12 @@ pub async fn serve(
         projections: projections.clone(),
         health: health.clone(),
         metrics: metrics::Metrics::new(&health),
-        login_keys: auth::LoginKeys::new(&config.master_keys),
+        login_keys: login_keys::LoginKeys::new(&config.master_keys),
         fingerprints: idempotency::Fingerprints::new(&config.master_keys),
         hashing: hashing::Hashing::new()?,
+        rate_limits: rate_limits::RateLimits::new(config.rates),
+        trusted_proxies: config.trusted_proxies,
+        tls: tls.is_some(),
         shown: Shown {
             ssh_host: config.ssh_host,
             gateway_port: config.gateway_port,
@@ -131,26 +154,15 @@ pub async fn serve(
         let (app, shutdown) = (app.clone(), shutdown.clone());
         tokio::spawn(async move { app.live.run(app.log.clone(), shutdown).await })
     };
-    let served = drain(listener, router(&app), shutdown).await;
-    watching.abort();
-    following.abort();
-    served
-}
-
-/// After shutdown, what is under way may end, for a while.
-async fn drain(listener: TcpListener, router: Router, shutdown: CancellationToken) -> Result<(), RunError> {
-    let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    let late = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(DRAIN_WAIT).await;
+    let forgetting = {
+        let (app, shutdown) = (app.clone(), shutdown.clone());
+        tokio::spawn(async move { app.rate_limits.forget(shutdown).await })
     };
-    tokio::select! {
-        served = serving => served.map_err(RunError::Serve),
-        () = late => {
-            tracing::warn!(wait_s = DRAIN_WAIT.as_secs(), "requests did not end in time; leaving them");
-            Ok(())
-        }
+    let served = serving::serve(listener, router(&app), tls, shutdown).await;
+    for task in [watching, following, forgetting] {
+        task.abort();
     }
+    served.map_err(RunError::Serve)
 }
 
 /// The description of all routes, without the events' schemas.
@@ -169,10 +181,12 @@ fn router(app: &App) -> Router {
     let api = api.route_layer(from_fn_with_state(app.clone(), watch::needs_log));
     let health = app.health.routes().route_layer(from_fn(problem::keep_form));
     api.merge(openapi::routes(openapi::document(&described)))
+        .merge(pages::routes())
         .with_state(app.clone())
         .merge(health)
         .layer(from_fn_with_state(app.clone(), limits::limit))
         .layer(CatchPanicLayer::custom(problem::on_panic))
         .layer(from_fn_with_state(app.clone(), limits::count))
         .layer(from_fn(problem::finish))
+        .layer(from_fn_with_state(app.tls, safe_headers::add))
 }

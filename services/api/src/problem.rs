@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use crate::correlation::Correlation;
 
 /// Seconds after which a request that met a 503 may be worth repeating.
-const RETRY_AFTER_S: &str = "1";
+const RETRY_AFTER_S: u64 = 1;
 /// Names the request in logs, in events and in problems.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -36,6 +36,7 @@ pub const CODES: &[Code] = &[
     row("bad_request", StatusCode::BAD_REQUEST, "The request is not readable"),
     row("unauthorized", StatusCode::UNAUTHORIZED, "A valid token is needed"),
     row("login_failed", StatusCode::UNAUTHORIZED, "User name or password is wrong"),
+    row("token_refused", StatusCode::UNAUTHORIZED, "The token opens nothing"),
     row("forbidden", StatusCode::FORBIDDEN, "This caller may not do that"),
     row("quota_exceeded", StatusCode::FORBIDDEN, "The tenant's quota does not allow it"),
     row("not_found", StatusCode::NOT_FOUND, "There is no such thing"),
@@ -54,6 +55,9 @@ pub const CODES: &[Code] = &[
     row("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be JSON"),
     row("validation_failed", StatusCode::UNPROCESSABLE_ENTITY, "Some fields are wrong"),
     row("idempotency_key_reused", StatusCode::UNPROCESSABLE_ENTITY, "The key stands for another request"),
+    row("sign_in_limit_address", StatusCode::TOO_MANY_REQUESTS, "Too many attempts from this address"),
+    row("sign_in_limit_user", StatusCode::TOO_MANY_REQUESTS, "Too many attempts for this user"),
+    row("request_limit", StatusCode::TOO_MANY_REQUESTS, "Too many requests of this caller"),
     row("internal", StatusCode::INTERNAL_SERVER_ERROR, "Something broke on our side"),
     row("busy", StatusCode::SERVICE_UNAVAILABLE, "Too much at once"),
     row("contended", StatusCode::SERVICE_UNAVAILABLE, "Others were faster, several times"),
@@ -86,6 +90,8 @@ pub struct Problem {
     errors: Vec<FieldError>,
     /// The chain of causes, for the log and for nobody else.
     cause: Option<String>,
+    /// Seconds after which it is worth asking again.
+    retry_after_s: Option<u64>,
 }
 
 /// RFC 9457 problem details.
@@ -111,7 +117,12 @@ pub struct ProblemDetails {
 
 impl Problem {
     pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new(), cause: None }
+        Self { code, detail: detail.into(), errors: Vec::new(), cause: None, retry_after_s: None }
+    }
+
+    /// A limit was reached; its code names it.
+    pub fn limited(code: &'static str, detail: String, retry_after_s: u64) -> Self {
+        Self { retry_after_s: Some(retry_after_s), ..Self::new(code, detail) }
     }
 
     pub fn not_found(what: &str) -> Self {
@@ -282,8 +293,9 @@ fn render(problem: Problem, correlation: &Correlation) -> Response {
     if row.status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    if row.status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+    let unavailable = (row.status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER_S);
+    if let Some(wait_s) = problem.retry_after_s.or(unavailable) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(wait_s));
     }
     response
 }

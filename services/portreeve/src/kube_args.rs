@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use events::Milli;
 use ipnet::IpNet;
-use provisioner::kube_settings::{Access, Exposure, Settings};
+use provisioner::kube_settings::{Access, Exposure, Kept, Settings};
 
 use crate::serving::chain;
 use crate::settings::{self, BadSetting};
@@ -74,6 +74,9 @@ pub struct KubeArgs {
     /// Where Pods have their addresses: ranges after commas, closed to environments
     #[arg(long, env = "PORTREEVE_KUBE_POD_CIDRS", value_delimiter = ',')]
     kube_pod_cidrs: Vec<IpNet>,
+    /// Percent of an environment's cpu and memory that its node keeps for it alone; the rest is shared
+    #[arg(long, env = "PORTREEVE_KUBE_KEPT_PERCENT", default_value = "100,100", value_name = "CPU,MEMORY", value_parser = percents)]
+    kube_kept_percent: Kept,
     /// A Secret of the namespace with which images are pulled
     #[arg(long, env = "PORTREEVE_KUBE_IMAGE_PULL_SECRET", value_parser = dns_name)]
     kube_image_pull_secret: Option<String>,
@@ -113,6 +116,7 @@ impl KubeArgs {
             node_selector: map(self.kube_node_selector),
             priority_class: self.kube_priority_class,
             image_pull_secret: self.kube_image_pull_secret,
+            kept: self.kube_kept_percent,
             load_balancer_annotations: map(self.kube_load_balancer_annotations),
             pod_cidrs: self.kube_pod_cidrs,
         })
@@ -206,6 +210,17 @@ fn sizes(text: &str) -> Result<(Milli, Milli), String> {
     Ok((size(code)?, size(output)?))
 }
 
+/// `CPU,MEMORY` in percent.
+fn percents(text: &str) -> Result<Kept, String> {
+    let shape = "write it as CPU,MEMORY in percent from 1 to 100, for example 25,50";
+    let percent = |text: &str| {
+        let percent = text.trim().parse::<u8>().ok();
+        percent.filter(|percent| (1..=100).contains(percent)).ok_or(shape)
+    };
+    let (cpu, memory) = text.split_once(',').ok_or(shape)?;
+    Ok(Kept { cpu_percent: percent(cpu)?, memory_percent: percent(memory)? })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -227,6 +242,10 @@ mod tests {
         assert_eq!(sizes("10,2.5"), Ok((Milli::from_thousandths(10_000), Milli::from_thousandths(2_500))));
         for wrong in ["10", "0,1", "1,-1", "a,b", "1,2,3"] {
             assert!(sizes(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(percents("25, 100"), Ok(Kept { cpu_percent: 25, memory_percent: 100 }));
+        for wrong in ["25", "0,1", "1,101", "1.5,1", "a,b"] {
+            assert!(percents(wrong).is_err(), "{wrong}");
         }
         assert_eq!(pair("a/b=c=d"), Ok(("a/b".to_owned(), "c=d".to_owned())));
         assert!(pair("a").is_err() && pair("=b").is_err());

@@ -6,6 +6,7 @@ mod client;
 mod data_dir;
 mod engine;
 mod exit;
+mod http_args;
 mod kept;
 mod kube_args;
 mod leftovers;

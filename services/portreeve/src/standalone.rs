@@ -7,6 +7,7 @@ use kit::health::Health;
 use nats::MasterKeys;
 use tokio_util::sync::CancellationToken;
 
+use crate::http_args::HttpArgs;
 use crate::kube_args::{Compute, ExposureArgs, KubeArgs, KubeExposure};
 use crate::serving::{Services, ServingError};
 use crate::settings::{self, BadSetting, LogArgs, PortRange};
@@ -92,6 +93,8 @@ pub struct ApiArgs {
     /// Seconds a create waits for port and password
     #[arg(long, env = "PORTREEVE_WAIT_S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=60))]
     wait_s: u64,
+    #[command(flatten)]
+    http: HttpArgs,
 }
 
 /// A service whose configuration can be meant, about to run.
@@ -102,6 +105,7 @@ pub struct Standalone<C> {
 
 impl ApiArgs {
     pub fn check(self) -> Result<Standalone<api::Config>, BadSetting> {
+        let http = self.http.check()?;
         let config = api::Config {
             nats: self.common.nats_config("api")?,
             master_keys: needed_master_keys()?,
@@ -112,6 +116,9 @@ impl ApiArgs {
             gateway_only: self.exposure.kube_exposure == KubeExposure::GatewayOnly,
             default_image: self.image,
             wait_s: self.wait_s,
+            tls: http.tls,
+            trusted_proxies: http.trusted_proxies,
+            rates: api::Rates::default(),
         };
         Ok(Standalone { config, health_listen: self.common.health_listen })
     }

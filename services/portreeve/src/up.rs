@@ -157,7 +157,8 @@ impl Start<'_> {
         let mut services = self.services(&reached, &kept, &master_keys, &health);
         self.wait_ready(&mut services, &health).await?;
         let token = self.data.admin_token();
-        say(&format!("\nPortreeve is at http://{}", self.settings.listen));
+        let scheme = if self.settings.http.tls.is_some() { "https" } else { "http" };
+        say(&format!("\nPortreeve is at {scheme}://{}", self.settings.listen));
         say(&format!("The administrator's token is in {}", token.display()));
         Ok(services)
     }
@@ -309,6 +310,9 @@ impl Start<'_> {
             gateway_only: self.settings.gateway_only,
             default_image: self.settings.image.clone(),
             wait_s: self.settings.wait_s,
+            tls: self.settings.http.tls.clone(),
+            trusted_proxies: self.settings.http.trusted_proxies.clone(),
+            rates: api::Rates::default(),
         };
         services.start("api", |drain| api::run(api, health.clone(), drain));
         let gateway = gateway::Config {

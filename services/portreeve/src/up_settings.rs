@@ -7,6 +7,7 @@ use nats::MasterKeys;
 use provisioner::kube_settings;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::http_args::{HttpArgs, HttpSettings};
 use crate::kube_args::{Compute, KubeArgs, KubeExposure};
 use crate::settings::{self, BadSetting, LogArgs, PortRange};
 
@@ -73,6 +74,8 @@ pub struct UpArgs {
     #[arg(long, env = "PORTREEVE_WAIT_S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=60))]
     wait_s: u64,
     #[command(flatten)]
+    http: HttpArgs,
+    #[command(flatten)]
     pub log: LogArgs,
 }
 
@@ -122,6 +125,7 @@ pub struct UpSettings {
     pub image_jupyter: String,
     pub sweep_interval_s: u64,
     pub wait_s: u64,
+    pub http: HttpSettings,
 }
 
 impl UpArgs {
@@ -167,6 +171,7 @@ impl UpArgs {
             image_jupyter: self.image_jupyter,
             sweep_interval_s: self.sweep_interval_s,
             wait_s: self.wait_s,
+            http: self.http.check()?,
         })
     }
 }

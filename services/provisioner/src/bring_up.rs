@@ -47,7 +47,7 @@ impl Provisioner {
 
     /// A container that ends again and again before it is ready will not get ready.
     async fn not_ending_by_itself(&self, task: &Task<'_>, env: &Env) -> Result<(), Trouble> {
-        if !task.look {
+        if !task.look || self.engine.is_coming_up(task.id) {
             return Ok(());
         }
         match self.observe(task.id).await? {

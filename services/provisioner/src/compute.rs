@@ -167,6 +167,12 @@ pub trait Compute: Send + Sync + 'static {
         stream::pending().boxed()
     }
 
+    /// Whether it is on its way up and nothing final is in its way, from what is known without asking:
+    /// nothing would be decided by asking.
+    fn is_coming_up(&self, _env: &EnvId) -> bool {
+        false
+    }
+
     /// Whether the engine lets people through to it, from what is known without asking. Its sentry
     /// may be ready before.
     fn lets_through(&self, _env: &EnvId) -> bool {

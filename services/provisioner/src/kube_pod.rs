@@ -1,5 +1,8 @@
 //! What is an environment's Pod told? Its container, what it may do, where its folders lie, how it is probed.
 
+use std::collections::BTreeMap;
+
+use events::Milli;
 use events::env::PortPurpose;
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, LocalObjectReference,
@@ -15,7 +18,7 @@ use kit::sentry_protocol::{ENV_CONTROL_URL, ENV_ID, ENV_TOKEN};
 use crate::capabilities::CAPABILITIES;
 use crate::compute::Spec;
 use crate::kube_objects::{TOKEN_KEY, claim_names, gib, metadata};
-use crate::kube_settings::Settings;
+use crate::kube_settings::{Kept, Settings};
 
 /// The one container.
 pub const CONTAINER: &str = "env";
@@ -119,7 +122,7 @@ fn container(spec: &Spec, dataset_claims: &[(String, String)], settings: &Settin
             port(PortPurpose::Jupyter.name(), inside(PortPurpose::Jupyter)),
             port("health", HEALTH_PORT),
         ]),
-        resources: Some(resources(spec)),
+        resources: Some(resources(spec, settings.kept)),
         security_context: Some(security()),
         volume_mounts: Some(mounts(dataset_claims)),
         startup_probe: Some(asked(STARTUP_PERIOD_S, STARTUP_TRIES_MAX)),
@@ -175,21 +178,37 @@ fn asked(period_s: i32, tries_max: i32) -> Probe {
     }
 }
 
-/// What is asked for is reserved and is the limit. Zero means that nothing was asked for.
-fn resources(spec: &Spec) -> ResourceRequirements {
+/// What is asked for is the limit; of it, so much as is kept is reserved. Zero means that nothing was
+/// asked for. A device cannot be shared.
+fn resources(spec: &Spec, kept: Kept) -> ResourceRequirements {
     let asked = &spec.resources;
-    let mut amounts = std::collections::BTreeMap::new();
-    if asked.cpu.thousandths() > 0 {
-        amounts.insert("cpu".to_owned(), Quantity(format!("{}m", asked.cpu.thousandths())));
+    let amounts = |cpu: Milli, memory: Milli| {
+        let mut amounts = BTreeMap::new();
+        if cpu.thousandths() > 0 {
+            amounts.insert("cpu".to_owned(), Quantity(format!("{}m", cpu.thousandths())));
+        }
+        if memory.thousandths() > 0 {
+            amounts.insert("memory".to_owned(), gib(memory));
+        }
+        if asked.gpu > 0 {
+            amounts.insert("nvidia.com/gpu".to_owned(), Quantity(asked.gpu.to_string()));
+        }
+        (!amounts.is_empty()).then_some(amounts)
+    };
+    let cpu = part_of(asked.cpu, kept.cpu_percent);
+    let memory = part_of(asked.memory, kept.memory_percent);
+    ResourceRequirements {
+        requests: amounts(cpu, memory),
+        limits: amounts(asked.cpu, asked.memory),
+        ..Default::default()
     }
-    if asked.memory.thousandths() > 0 {
-        amounts.insert("memory".to_owned(), gib(asked.memory));
-    }
-    if asked.gpu > 0 {
-        amounts.insert("nvidia.com/gpu".to_owned(), Quantity(asked.gpu.to_string()));
-    }
-    let amounts = (!amounts.is_empty()).then_some(amounts);
-    ResourceRequirements { requests: amounts.clone(), limits: amounts, ..Default::default() }
+}
+
+/// Rounded up: of something, nothing is never reserved, for that would mean all of it.
+fn part_of(asked: Milli, percent: u8) -> Milli {
+    let (thousandths, percent) = (asked.thousandths(), u64::from(percent.min(100)));
+    let whole = thousandths / 100 * percent;
+    Milli::from_thousandths(whole + (thousandths % 100 * percent).div_ceil(100))
 }
 
 fn volumes(spec: &Spec, dataset_claims: &[(String, String)]) -> Vec<Volume> {
@@ -237,7 +256,6 @@ pub mod testing {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use crate::kube_settings::{Access, Exposure};
-    use events::Milli;
 
     pub fn settings() -> Settings {
         Settings {
@@ -252,6 +270,7 @@ pub mod testing {
             node_selector: [("disk".to_owned(), "fast".to_owned())].into(),
             priority_class: Some("people".into()),
             image_pull_secret: Some("registry".into()),
+            kept: Kept::ALL,
             load_balancer_annotations: [("lb/shared".to_owned(), "yes".to_owned())].into(),
             pod_cidrs: vec!["10.244.0.0/16".parse().unwrap()],
         }
@@ -280,7 +299,22 @@ mod tests {
     }
 
     fn resources_of(spec: &Spec) -> Value {
-        serde_json::to_value(resources(spec)).unwrap()
+        serde_json::to_value(resources(spec, Kept::ALL)).unwrap()
+    }
+
+    #[test]
+    fn of_what_is_shared_a_part_is_reserved_and_the_limit_is_what_was_asked_for() {
+        let shared = Kept { cpu_percent: 10, memory_percent: 25 };
+        let resources = serde_json::to_value(resources(&spec(), shared)).unwrap();
+        assert_eq!(resources["limits"], json!({"cpu": "500m", "memory": "2Gi", "nvidia.com/gpu": "1"}));
+        assert_eq!(
+            resources["requests"],
+            json!({"cpu": "50m", "memory": "536870912", "nvidia.com/gpu": "1"}),
+            "a device is not shared"
+        );
+        let least =
+            |thousandths, percent| part_of(Milli::from_thousandths(thousandths), percent).thousandths();
+        assert_eq!([least(100, 1), least(1, 1), least(0, 1), least(150, 33)], [1, 1, 0, 50]);
     }
 
     #[test]

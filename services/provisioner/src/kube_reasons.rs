@@ -43,6 +43,12 @@ pub fn is_up(pod: &Pod) -> bool {
     started && !is_node_lost(pod)
 }
 
+/// It is up, and the kubelet has said that it is ready. Only then the cluster takes that back when the
+/// node falls silent, so a loss is noticed from here on. Up is enough to go on being told as running.
+pub fn is_ready(pod: &Pod) -> bool {
+    is_up(pod) && condition(pod, "Ready").is_some_and(|ready| ready.status == "True")
+}
+
 /// The kubelet says both or neither; only the cluster, when a node is silent, takes back the one.
 pub fn is_node_lost(pod: &Pod) -> bool {
     let is = |kind: &str, value: &str| condition(pod, kind).is_some_and(|found| found.status == value);
@@ -271,6 +277,18 @@ mod tests {
         assert_eq!(trouble(&up), None);
         let steps: Vec<_> = steps(&up).into_iter().map(|step| step.code).collect();
         assert_eq!(steps, ["scheduled", "started"]);
+    }
+
+    #[test]
+    fn it_is_ready_when_its_kubelet_has_said_so_and_then_its_silence_is_noticed() {
+        let with_ready = |ready: &str, containers: &str| {
+            let conditions = json!([{"type": "Ready", "status": ready}, {"type": "ContainersReady", "status": containers}]);
+            pod(with(container(0, true, running(), json!({})), conditions))
+        };
+        assert!(!is_ready(&pod(container(0, true, running(), json!({})))), "nobody says that it is ready");
+        assert!(!is_ready(&with_ready("False", "False")));
+        assert!(is_ready(&with_ready("True", "True")));
+        assert!(!is_ready(&with_ready("False", "True")));
     }
 
     #[test]

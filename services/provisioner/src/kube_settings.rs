@@ -44,6 +44,18 @@ pub enum Exposure {
     LoadBalancer,
 }
 
+/// How much of what an environment may use its node keeps for it alone, in percent; the rest is shared
+/// with whoever needs it. 100 promises all of it, less lets more environments onto a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    pub cpu_percent: u8,
+    pub memory_percent: u8,
+}
+
+impl Kept {
+    pub const ALL: Self = Self { cpu_percent: 100, memory_percent: 100 };
+}
+
 /// What is the same for every environment of this installation.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -64,6 +76,7 @@ pub struct Settings {
     pub node_selector: BTreeMap<String, String>,
     pub priority_class: Option<String>,
     pub image_pull_secret: Option<String>,
+    pub kept: Kept,
     /// Annotations of the Services, for example to share one address.
     pub load_balancer_annotations: BTreeMap<String, String>,
     /// Where Pods have their addresses: closed to environments, in both directions.

@@ -24,11 +24,11 @@ use kube::api::{DeleteParams, Preconditions};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::compute::{Compute, ComputeError, Ending, File, Listed, Notice, Seen, Spec};
+use crate::compute::{Compute, ComputeError, Ending, File, Listed, Notice, Seen, Spec, Weight};
 use crate::kube_answers::refused;
 use crate::kube_datasets;
 use crate::kube_objects::{self, ANNOTATION_SPEC, claim_names, env_of, pod_name, tenant_of};
-use crate::kube_reasons::{is_up, pods_wanted, seen, trouble};
+use crate::kube_reasons::{is_ready, pods_wanted, seen, trouble};
 use crate::kube_requests::{ConnectError, Requests};
 use crate::kube_settings::Settings;
 use crate::kube_watch::{self, Watched, Watching};
@@ -400,7 +400,15 @@ impl Compute for Kubernetes {
         told(self.watched.notices())
     }
 
+    fn is_coming_up(&self, env: &EnvId) -> bool {
+        let (set, pod) = (self.watched.set(env), self.watched.pod(env));
+        match seen(set.as_deref(), pod.as_deref()) {
+            Seen::ComingUp(progress) => progress.is_none_or(|progress| progress.weight != Weight::Final),
+            Seen::Missing | Seen::Down(_) | Seen::Up => false,
+        }
+    }
+
     fn lets_through(&self, env: &EnvId) -> bool {
-        self.watched.pod(env).is_some_and(|pod| is_up(&pod))
+        self.watched.pod(env).is_some_and(|pod| is_ready(&pod))
     }
 }

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use events::env::fail::fail;
+use events::env::give_up::{give_up, never_started};
 use events::env::observe::lost;
-use events::env::{Env, EnvFailed, EnvRefusal, RequestCause, Status, delete::request_delete};
+use events::env::{Env, EnvFailed, EnvRefusal, Status};
 use events::envelope::Cause;
 use events::ids::{EnvId, TenantId};
 use kit::health::Health;
@@ -166,24 +167,11 @@ impl Provisioner {
 
     /// A failed environment is stopped and kept for a look, unless it shall go.
     async fn failed(&self, task: &Task<'_>, env: &Env) -> Result<Step, Trouble> {
-        if env.delete_requested {
+        if env.delete_requested() {
             return self.delete(task, env).await;
         }
-        let exhausted = env.failure.as_ref().is_some_and(|failure| failure.code == "port_pool_exhausted");
-        if exhausted && env.engine_ref.is_none() {
-            // it never began, so there is nothing to look at: its claim shall not be held for nothing
-            let rule = |state: &Env| match state.status {
-                Status::Failed => request_delete(state, RequestCause::NeverStarted, Utc::now()),
-                Status::Absent
-                | Status::Creating
-                | Status::Running
-                | Status::Stopping
-                | Status::Stopped
-                | Status::Starting
-                | Status::Deleting
-                | Status::Deleted => Ok(None),
-            };
-            self.decide(task, rule).await?;
+        if never_started(env) {
+            self.decide(task, |state: &Env| give_up(state, Utc::now())).await?;
             return Ok(Step::Moved);
         }
         self.engine.stop(task.id, crate::take_down::STOP_GRACE).await?;

@@ -29,7 +29,7 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use ssh_key::PublicKey;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::passwords::{SecretError, sentry_token};
@@ -164,11 +164,9 @@ async fn policy(
             None => look_again = deadline.min(Instant::now() + ANSWER_AGAIN),
         }
         first = false;
-        if waits {
-            look_again = deadline.min(Instant::now() + LET_THROUGH_AGAIN);
-        }
         tokio::select! {
             rung = bell.changed() => if rung.is_err() { return Err(Refused::Gone) },
+            () = sentries.until_let_through(&env), if waits => {}
             () = sleep_until(look_again) => {}
             () = sentries.shutdown.cancelled() => return Ok(StatusCode::NO_CONTENT.into_response()),
         }
@@ -307,6 +305,13 @@ impl Sentries {
         }
         let current = self.current(env).await?;
         Ok(current.as_ref().map(Served::from).filter(|served| served.version == version))
+    }
+
+    /// Looks at what is known already; the policy is not computed for that.
+    async fn until_let_through(&self, env: &EnvId) {
+        while !self.provisioner.engine.lets_through(env) {
+            sleep(LET_THROUGH_AGAIN).await;
+        }
     }
 
     /// `false` while the engine does not let people through: that it is ready is not recorded yet.

@@ -132,7 +132,7 @@ impl Provisioner {
         if self.turns.is_taken(env) {
             return; // somebody is at it
         }
-        if kind == "failed" && !self.fleet.member(env).is_some_and(|member| member.env.delete_requested) {
+        if kind == "failed" && !self.fleet.member(env).is_some_and(|member| member.env.delete_requested()) {
             return; // kept for a look
         }
         if kind == STORAGE_ORPHANED && !self.was_deleted(tenant, env).await {

@@ -1,11 +1,13 @@
 //! How fast is it, beside a peer or a limit, measured in the same run? Writes
 //! `target/bench/<name>.json` for each bench asked for.
 //!
-//! `bench [--only NAME...] [--rounds N] [--scale PERCENT]`; without names, all of them.
+//! `bench [--only NAME...] [--rounds N] [--scale PERCENT]`; without names, all that need no cluster.
 
 mod append;
 mod env_ready;
 mod fill;
+mod kube_ready;
+mod kube_scale;
 mod projection;
 mod report;
 mod stand;
@@ -18,7 +20,8 @@ const ROUNDS: usize = 5;
 
 #[derive(Parser)]
 struct Arguments {
-    /// append_1, append_64, append_256, projection, visible, env_ready
+    /// append_1, append_64, append_256, projection, visible, env_ready; and only when they are named
+    /// kube_ready_100 (on a cluster) and kube_scale (with one of its own)
     #[arg(long, num_args = 1.., value_delimiter = ',')]
     only: Vec<String>,
     #[arg(long, default_value_t = ROUNDS)]
@@ -42,6 +45,7 @@ impl Effort {
     }
 }
 
+/// Those that need nothing but this machine.
 const NAMES: [&str; 6] = ["append_1", "append_64", "append_256", "projection", "visible", "env_ready"];
 
 #[tokio::main]
@@ -61,7 +65,13 @@ async fn main() -> anyhow::Result<()> {
             "projection" => projection::measure(effort).await?,
             "visible" => visible::measure(effort).await?,
             "env_ready" => env_ready::measure(effort).await?,
-            other => anyhow::bail!("there is no bench {other:?}; there are {}", NAMES.join(", ")),
+            "kube_ready_100" => kube_ready::measure(effort).await?,
+            kube_scale::NAME => kube_scale::measure(effort).await?,
+            other => anyhow::bail!(
+                "there is no bench {other:?}; there are {}, kube_ready_100 and {}",
+                NAMES.join(", "),
+                kube_scale::NAME
+            ),
         };
         report.write()?;
     }

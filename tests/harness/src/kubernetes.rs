@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
@@ -31,6 +31,9 @@ const FIRST_NODE_PORT: u16 = 30_200;
 const LAST_NODE_PORT: u16 = 32_499;
 
 static NEXT_NODE_PORT: AtomicU16 = AtomicU16::new(FIRST_NODE_PORT);
+
+/// Where Pods have their addresses, as in tests/harness/kubernetes/settings.sh.
+const POD_CIDR: &str = "10.244.0.0/22";
 
 /// The label that every object of an installation carries.
 const INSTANCE_LABEL: &str = "portreeve.dev/instance";
@@ -153,7 +156,7 @@ impl Cluster {
     }
 
     pub async fn kubectl(&self, arguments: &[&str]) -> anyhow::Result<Answer> {
-        self.kubectl_with(arguments, None).await
+        self.kubectl_within(KUBECTL_AT_MOST, arguments, None).await
     }
 
     /// What `kubectl ... --output json` printed.
@@ -165,15 +168,22 @@ impl Cluster {
 
     /// Applies one or more objects, as YAML or JSON.
     pub async fn apply(&self, manifest: &str) -> anyhow::Result<()> {
-        let answer = self.kubectl_with(&["apply", "--filename", "-"], Some(manifest)).await?;
+        let apply = ["apply", "--filename", "-"];
+        let answer = self.kubectl_within(KUBECTL_AT_MOST, &apply, Some(manifest)).await?;
         ensure!(answer.success, "kubectl apply: {}", answer.stderr.trim());
         Ok(())
     }
 
-    async fn kubectl_with(&self, arguments: &[&str], input: Option<&str>) -> anyhow::Result<Answer> {
+    /// With something to read, and for as long as much work may take.
+    pub async fn kubectl_within(
+        &self,
+        at_most: Duration,
+        arguments: &[&str],
+        input: Option<&str>,
+    ) -> anyhow::Result<Answer> {
         let mut command = Command::new(self.bin.join("kubectl"));
         command.arg("--kubeconfig").arg(self.kubeconfig()).args(arguments);
-        run(command, input, KUBECTL_AT_MOST).await.with_context(|| format!("kubectl {}", arguments.join(" ")))
+        run(command, input, at_most).await.with_context(|| format!("kubectl {}", arguments.join(" ")))
     }
 
     /// Asks it to end, and kills it after 5 s.
@@ -202,6 +212,23 @@ impl Cluster {
         Ok(())
     }
 
+    /// What the system under test is told to use this cluster, one namespace for its environments, and one
+    /// port of this machine for their sentries.
+    pub fn settings(&self, namespace: &str, sentry_port: u16) -> Vec<(&'static str, String)> {
+        vec![
+            ("PORTREEVE_COMPUTE", "kubernetes".to_owned()),
+            ("PORTREEVE_KUBECONFIG", self.product_kubeconfig().display().to_string()),
+            ("PORTREEVE_KUBE_NAMESPACE", namespace.to_owned()),
+            ("PORTREEVE_KUBE_POD_CIDRS", POD_CIDR.to_owned()),
+            ("PORTREEVE_SENTRY_LISTEN", format!("0.0.0.0:{sentry_port}")),
+            ("PORTREEVE_SENTRY_URL", self.sentry_url(sentry_port)),
+        ]
+    }
+
+    pub fn sentry_url(&self, sentry_port: u16) -> String {
+        format!("http://{}:{sentry_port}", self.node_ip)
+    }
+
     /// What the system under test asked the apiserver for, one object a finished request or watch (see
     /// `audit.k8s.io/v1`); from all installations since the cluster's start.
     pub fn requests(&self) -> anyhow::Result<Vec<Value>> {
@@ -209,6 +236,35 @@ impl Cluster {
         // The last line may still be in writing.
         let whole = log.rfind('\n').map_or("", |end| &log[..end]);
         whole.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    }
+
+    /// A node of this name without a kubelet, labelled `played` with its name, as long as it is not found
+    /// silent: for some forty seconds.
+    pub async fn pretend_node(&self, name: &str) -> anyhow::Result<()> {
+        let node = json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": name, "labels": {"kubernetes.io/os": "linux", "played": name}},
+        });
+        self.apply(&node.to_string()).await?;
+        let (now, room) = (chrono::Utc::now(), json!({"cpu": "8", "memory": "16Gi", "pods": "110"}));
+        let now = now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        let status = json!({"status": {
+            "capacity": room, "allocatable": room,
+            "conditions": [{
+                "type": "Ready", "status": "True", "reason": "Played", "message": "no kubelet stands behind it",
+                "lastHeartbeatTime": now, "lastTransitionTime": now,
+            }],
+        }});
+        let patch = ["patch", "node", name, "--subresource=status", "--type=merge", "--patch"];
+        let answer = self.kubectl(&[&patch[..], &[&status.to_string()]].concat()).await?;
+        ensure!(answer.success, "kubectl patch node: {}", answer.stderr.trim());
+        Ok(())
+    }
+
+    pub async fn forget_node(&self, name: &str) -> anyhow::Result<()> {
+        let answer = self.kubectl(&["delete", "node", name, "--ignore-not-found"]).await?;
+        ensure!(answer.success, "kubectl delete node: {}", answer.stderr.trim());
+        Ok(())
     }
 
     /// Removes what an installation made in `namespace`, and the namespace, and waits until all is gone.

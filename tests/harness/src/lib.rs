@@ -8,6 +8,8 @@ pub mod free_ports;
 pub mod http;
 pub mod kubernetes;
 pub mod nats;
+pub mod played_control;
+pub mod played_node;
 pub mod portreeve;
 pub mod postgres;
 pub mod programs;
@@ -15,6 +17,7 @@ pub mod real_engine;
 pub mod registry;
 pub mod ssh;
 pub mod sshd;
+pub mod way;
 
 pub use engine_double::EngineDouble;
 pub use eventually::eventually;

@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use crate::world::{Engine, Inhabited, World};
 
+/// A create answers with its password within, in seconds.
+const CREATED_AT_MOST_S: u64 = 30;
 /// Enough for most stories.
 const PORTS: u16 = 12;
-/// Where Pods have their addresses, as in tests/harness/kubernetes/settings.sh.
-const POD_CIDR: &str = "10.244.0.0/22";
 /// Kinds that an environment is made of.
 const KINDS: &str = "statefulsets,services,secrets,persistentvolumeclaims,pods";
 
@@ -59,16 +59,14 @@ impl Kubernetes {
         Ok(names.lines().map(str::to_owned).collect())
     }
 
+    /// What the sentries dial.
+    pub fn sentry_url(&self) -> String {
+        self.cluster.sentry_url(self.sentry_port)
+    }
+
     /// Other settings than [`Engine::setup`]'s for one more process on the same cluster.
     pub fn settings(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("PORTREEVE_COMPUTE", "kubernetes".to_owned()),
-            ("PORTREEVE_KUBECONFIG", self.cluster.product_kubeconfig().display().to_string()),
-            ("PORTREEVE_KUBE_NAMESPACE", self.namespace.clone()),
-            ("PORTREEVE_KUBE_POD_CIDRS", POD_CIDR.to_owned()),
-            ("PORTREEVE_SENTRY_LISTEN", format!("0.0.0.0:{}", self.sentry_port)),
-            ("PORTREEVE_SENTRY_URL", format!("http://{}:{}", self.cluster.node_ip(), self.sentry_port)),
-        ]
+        self.cluster.settings(&self.namespace, self.sentry_port)
     }
 
     /// The process that is number 1 in the environment's Pod, by its id on this machine.
@@ -90,7 +88,9 @@ impl Kubernetes {
 impl Engine for Kubernetes {
     fn setup(&self, ports: RangeInclusive<u16>) -> Setup {
         let settings = self.settings();
-        settings.iter().fold(Setup::new(None, ports), |setup, (name, value)| setup.with(name, value))
+        // two people's stories and a cluster on one machine: the password may take longer than 2 s
+        let setup = Setup::new(None, ports).with("PORTREEVE_WAIT_S", CREATED_AT_MOST_S);
+        settings.iter().fold(setup, |setup, (name, value)| setup.with(name, value))
     }
 
     /// Services at once: the next run uses their ports. For the rest the cluster takes seconds, and nobody
@@ -108,7 +108,7 @@ impl Engine for Kubernetes {
 
 impl Inhabited for Kubernetes {
     /// kube-proxy hears of an address after the kubelet has said that the Pod is up, on a busy machine.
-    const ENTRANCE_AT_MOST: Duration = Duration::from_secs(5);
+    const ENTRANCE_AT_MOST: Duration = Duration::from_secs(20);
 
     fn no_such_image(&self) -> String {
         format!("127.0.0.1:{}/no-such-image:dev", self.registry.port())

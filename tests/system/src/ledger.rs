@@ -147,7 +147,7 @@ impl Ledger {
             if env.status.is_pending() {
                 found.push(format!("{id} is {}", env.status.name()));
             }
-            if env.status == Status::Failed && env.delete_requested {
+            if env.status == Status::Failed && env.delete_requested() {
                 found.push(format!("{id} failed to be deleted"));
             }
         }

@@ -4,21 +4,23 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
-use events::credential::{Credential, SecretRef};
+use events::credential::Credential;
 use events::env::{
-    Env, EnvRequested, PortPurpose, RequestCause, Status, deadlines, delete::request_delete, request::request,
+    Env, EnvRequested, PortPurpose, Status, deadlines,
+    give_up::{PORT_POOL_EXHAUSTED, never_started},
+    request::request,
 };
 use events::ids::{EnvId, TenantId, UserName};
 use events::quota::{Quota, claim::claim};
-use events::{Cause, Decision, Kind, Resources, Subject};
+use events::{Cause, Kind, Resources, Subject};
 use ipnet::IpNet;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::environment::{Entrance, reveal_password};
+use crate::environment::{Entrance, jupyter_url, reveal_password};
 use crate::fields::{self, Fields};
 use crate::idempotency::index;
 use crate::incoming::Incoming;
@@ -35,15 +37,12 @@ const DATASETS_MAX: usize = 16;
 const TTL_S: (u64, u64) = (60, 31_536_000);
 /// Five minutes to thirty days.
 const IDLE_S: (u64, u64) = (300, 2_592_000);
-/// What the provisioner says when no port is free.
-const POOL_EXHAUSTED: &str = "port_pool_exhausted";
 
 /// The facts of one create, by their index.
 mod step {
     use super::index;
     pub const CLAIM: u32 = index::FIRST;
     pub const REQUEST: u32 = index::FIRST + 1;
-    pub const NEVER_STARTED: u32 = index::FIRST + 2;
 }
 
 /// What is asked for.
@@ -164,7 +163,7 @@ pub async fn create(State(app): State<App>, incoming: Incoming) -> Result<Respon
     create.request(&incoming.caller.owner, &asked).await?;
     let door = create.wait(bell).await?;
     if door.exhausted {
-        return Err(create.never_started().await?);
+        return Err(exhausted());
     }
     create.answer(asked, door).await
 }
@@ -221,7 +220,7 @@ impl Create<'_> {
             let env = self.app.log.load::<Env>(self.tenant, self.env.as_str()).await?;
             let credential = self.app.log.load::<Credential>(self.tenant, self.env.as_str()).await?;
             let door = Door {
-                exhausted: env.state.failure.as_ref().is_some_and(|failure| failure.code == POOL_EXHAUSTED),
+                exhausted: never_started(&env.state),
                 has_password: credential.state.password.is_some(),
                 seq: env.seq.max(credential.seq),
                 env: env.state,
@@ -234,32 +233,8 @@ impl Create<'_> {
         }
     }
 
-    /// Without a port it goes again by itself; the caller is told to come back.
-    async fn never_started(&self) -> Result<Problem, Problem> {
-        let rule = |env: &Env| request_delete(env, RequestCause::NeverStarted, Utc::now());
-        self.app
-            .log
-            .decide::<Env, _>(self.tenant, self.env.as_str(), self.cause, step::NEVER_STARTED, rule)
-            .await?;
-        Ok(exhausted())
-    }
-
-    /// Whether this very request was given up before.
-    async fn was_never_started(&self) -> Result<bool, Problem> {
-        let nothing = |_: &Env| -> Decision<_, events::env::EnvRefusal> { Ok(None) };
-        let decided = self
-            .app
-            .log
-            .decide::<Env, _>(self.tenant, self.env.as_str(), self.cause, step::NEVER_STARTED, nothing)
-            .await?;
-        Ok(decided.appended.is_some())
-    }
-
     async fn answer(&self, asked: Asked, door: Door) -> Result<Response, Problem> {
         let gone = matches!(door.env.status, Status::Deleting | Status::Deleted);
-        if gone && self.was_never_started().await? {
-            return Err(exhausted());
-        }
         let password = if door.has_password && !gone {
             reveal_password(self.app, self.tenant, &self.env, self.cause).await?
         } else {
@@ -276,7 +251,7 @@ impl Create<'_> {
             ssh_username: Entrance::user_of(entrance.as_ref()),
             ssh_password: password.map(|(secret, _)| secret.expose_secret().to_owned()),
             ssh_command: entrance.as_ref().map(|entrance| shown.ssh_command(entrance)),
-            jupyter_url: self.jupyter_url(&door.env).await?,
+            jupyter_url: jupyter_url(self.app, &self.env, &door.env).await?,
             // a repeated request gives the first one's answer while that is not untrue
             status: if gone { door.env.status.name() } else { Status::Creating.name() },
             position,
@@ -285,22 +260,11 @@ impl Create<'_> {
         let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
         Ok((StatusCode::ACCEPTED, no_store, position::header(position), axum::Json(accepted)).into_response())
     }
-
-    async fn jupyter_url(&self, env: &Env) -> Result<Option<String>, Problem> {
-        let Some(port) = env.port(PortPurpose::Jupyter) else { return Ok(None) };
-        let token = self.app.vault.get(&jupyter_ref(&self.env)).await?;
-        Ok(token.map(|token: SecretString| self.app.shown.jupyter_url(port, token.expose_secret())))
-    }
-}
-
-/// Where the provisioner keeps the token of an environment's JupyterLab: one for its whole life.
-pub fn jupyter_ref(env: &EnvId) -> SecretRef {
-    SecretRef::jupyter(env)
 }
 
 fn exhausted() -> Problem {
     Problem::new(
-        POOL_EXHAUSTED,
+        PORT_POOL_EXHAUSTED,
         "every port of the pool is taken; delete an environment or widen --ports, then ask again with a new Idempotency-Key",
     )
 }

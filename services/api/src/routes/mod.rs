@@ -6,12 +6,14 @@ pub mod connection_info;
 pub mod create_environment;
 pub mod event_stream;
 pub mod list_environments;
+pub mod lockouts;
 pub mod login;
 pub mod logins;
 pub mod mark_job;
 pub mod progress;
 pub mod projections;
 pub mod reset_password;
+pub mod session;
 pub mod sessions;
 pub mod set_allow_list;
 pub mod show_environment;
@@ -41,6 +43,7 @@ pub fn all() -> OpenApiRouter<App> {
     OpenApiRouter::default()
         .routes(routes!(login::login))
         .routes(routes!(login::me))
+        .routes(routes!(session::sign_in, session::sign_out))
         .routes(routes!(create_environment::create, list_environments::list))
         .routes(routes!(show_environment::show, change_status::delete))
         .routes(routes!(connection_info::connection_info))
@@ -50,6 +53,7 @@ pub fn all() -> OpenApiRouter<App> {
         .routes(routes!(set_allow_list::set))
         .routes(routes!(mark_job::mark_job))
         .routes(routes!(unlock::unlock))
+        .routes(routes!(lockouts::list))
         .routes(routes!(sessions::list))
         .routes(routes!(logins::list))
         .routes(routes!(progress::follow))

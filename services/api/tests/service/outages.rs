@@ -22,7 +22,7 @@ async fn without_the_log_everything_says_so_and_comes_back() {
     assert_eq!((ready.status, ready.body["failing"]["nats"].is_string()), (503, true), "{}", ready.body);
     assert_eq!(api.get("/healthz").await.unwrap().status, 200);
     world.nats.restart().await.unwrap();
-    harness::eventually("a create is taken again", Duration::from_secs(20), async || {
+    harness::eventually("a create is taken again", Duration::from_secs(60), async || {
         let answer = api.post("/api/environments", &asked("one")).await.map_err(|error| error.to_string())?;
         if answer.status == 202 && answer.body["ssh_port"].is_u64() {
             Ok(())

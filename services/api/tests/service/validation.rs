@@ -138,7 +138,7 @@ async fn a_list_comes_in_pages_and_after_what_was_written() {
     let began = std::time::Instant::now();
     let far = world.head().await + 1000;
     problem(&api.get(&format!("/api/environments?after={far}")).await.unwrap(), 504, "read_model_behind");
-    assert!((4..8).contains(&began.elapsed().as_secs()));
+    assert!((4..20).contains(&began.elapsed().as_secs()));
     let projections = api.get("/api/projections").await.unwrap().expect(200).unwrap();
     for projection in projections.body["items"].as_array().unwrap() {
         assert!(projection["head"].as_u64() >= projection["position"].as_u64());

@@ -8,7 +8,11 @@ use std::time::Duration;
 use chrono::Utc;
 use events::credential::{Credential, SecretRef, applied::password_applied, issue::issue};
 use events::env::{
-    Env, EnvFailed, EnvRequested, Phase, PortBound, PortPurpose, bind_port::bind_port, fail::fail, observe,
+    Env, EnvFailed, EnvRequested, Phase, PortBound, PortPurpose,
+    bind_port::bind_port,
+    fail::fail,
+    give_up::{PORT_POOL_EXHAUSTED, give_up},
+    observe,
     stop::stopped,
 };
 use events::ids::{PoolName, TenantId};
@@ -56,7 +60,15 @@ pub fn config(server: &NatsServer, user: &str) -> nats::Config {
     }
 }
 
+/// On a busy machine a create is still answered with port and password.
+const CREATE_WAIT_S: u64 = 10;
+
 pub async fn world() -> World {
+    world_with(|_| {}).await
+}
+
+/// A world whose API is set up otherwise.
+pub async fn world_with(change: impl FnOnce(&mut api::Config)) -> World {
     let nats = NatsServer::start_with_users(nats::SERVER_CONF).await.unwrap();
     let postgres = Postgres::start().await.unwrap();
     nats::connect(&config(&nats, "setup")).await.unwrap().setup(1).await.unwrap();
@@ -76,7 +88,7 @@ pub async fn world() -> World {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let listen = listener.local_addr().unwrap();
     let health = Health::default();
-    let api = api::Config {
+    let mut api = api::Config {
         nats: config(&nats, "api"),
         master_keys: keys.clone(),
         database_url: postgres.url(),
@@ -85,8 +97,13 @@ pub async fn world() -> World {
         gateway_port: 2222,
         gateway_only: false,
         default_image: "portreeve/env:dev".to_owned(),
-        wait_s: 2,
+        wait_s: CREATE_WAIT_S,
+        tls: None,
+        trusted_proxies: Vec::new(),
+        rates: api::Rates::default(),
     };
+    change(&mut api);
+    let secure = api.tls.is_some();
     let serving = api::serve(api, listener, health.clone(), ends.clone());
     tokio::spawn(async move {
         if let Err(error) = serving.await {
@@ -103,6 +120,10 @@ pub async fn world() -> World {
         provisioner,
         _ends: ends.drop_guard(),
     };
+    if secure {
+        // its test looks for itself
+        return world;
+    }
     harness::eventually("the API is ready", Duration::from_secs(20), async || {
         let answer = world.admin.get("/readyz").await.map_err(|error| error.to_string())?;
         if answer.status == 200 { Ok(()) } else { Err(answer.body.to_string()) }
@@ -180,10 +201,11 @@ async fn react(
         Event::Env(EnvRequested(_)) if behaviour.exhausted.load(Ordering::SeqCst) => {
             let failed = EnvFailed {
                 phase: Phase::Port,
-                code: "port_pool_exhausted".to_owned(),
+                code: PORT_POOL_EXHAUSTED.to_owned(),
                 reason: "every port is taken".to_owned(),
             };
             log.decide(tenant, id, &cause("fail"), 0, |env: &Env| fail(env, failed.clone())).await?;
+            log.decide(tenant, id, &cause("give up"), 0, |env: &Env| give_up(env, Utc::now())).await?;
         }
         Event::Env(EnvRequested(asked)) => provide(log, vault, event, asked, port).await?,
         Event::Env(EnvStopRequested(_)) => {

@@ -13,10 +13,10 @@ use tokio::process::Command;
 
 use crate::stand::{Stand, eventually_true};
 
-/// Given to each: a warning after half of it.
-const IDLE_S: u64 = 24;
+/// Given to each: a warning after half of it, which is later than a sentry takes to say who came.
+const IDLE_S: u64 = 60;
 /// A sentry says every 25 seconds when it was used last.
-const STOPPED_WITHIN: Duration = Duration::from_secs(120);
+const STOPPED_WITHIN: Duration = Duration::from_secs(150);
 
 async fn said(stand: &Stand, env: &EnvId) -> Vec<String> {
     let events = stand.events().await.into_iter().filter(|event| event.subject.id == env.as_str());
@@ -83,7 +83,7 @@ async fn who_is_silent_is_warned_and_stopped_and_who_works_or_marked_a_job_is_no
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_back_after_the_warning_keeps_it() {
     let stand = Stand::with_sweep(4, 3600).await;
-    let env = stand.request(|asked| asked.idle_s = Some(60)).await;
+    let env = stand.request(|asked| asked.idle_s = Some(IDLE_S)).await;
     let port = stand.running(&env).await;
     eventually("it is warned", STOPPED_WITHIN, || async {
         let said = said(&stand, &env).await;

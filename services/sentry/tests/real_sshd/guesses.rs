@@ -131,12 +131,10 @@ async fn a_flood_at_a_closed_door_is_told_in_summaries() {
         drop(TcpStream::connect(("127.0.0.1", world.port)).await.unwrap());
     }
     let counted = |reports: &[Report]| -> u64 {
-        let count = |report: &Report| match report {
-            Report::LoginsRefused { ip, count, from, to } => {
-                assert!(ip.to_string() == "127.0.0.1" && from <= to);
-                *count
-            }
-            other => panic!("{other:?}"),
+        let count = |report: &Report| {
+            let Report::LoginsRefused { ip, count, from, to } = report else { panic!("{report:?}") };
+            assert!(ip.to_string() == "127.0.0.1" && from <= to);
+            *count
         };
         reports.iter().map(count).sum()
     };

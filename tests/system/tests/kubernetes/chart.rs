@@ -15,6 +15,8 @@ use tokio::process::Command;
 const INSTALLED_AT_MOST: Duration = Duration::from_secs(300);
 /// A change asked for is there by then.
 const DONE_AT_MOST: Duration = Duration::from_secs(90);
+/// A create answers with its password within, in seconds.
+const CREATED_AT_MOST_S: u64 = 30;
 /// Members of the log and the database.
 const VOLUMES: usize = 4;
 /// As whom the chart's Pods write.
@@ -38,6 +40,8 @@ async fn values_that_cannot_be_meant_are_refused_with_a_sentence() {
             "environments.exposure=hostport",
             "value must be one of 'nodeport', 'load-balancer', 'gateway-only'",
         ),
+        ("environments.keptPercent.cpu=0", "at '/environments/keptPercent/cpu': minimum: got 0, want 1"),
+        ("environments.keptPercent.memory=101", "at '/environments/keptPercent/memory': maximum: got 101"),
         ("environments.sshHost=", "environments.sshHost is missing: the name or address"),
         (
             "environments.sshHost=-oProxyCommand=x",
@@ -225,6 +229,8 @@ impl Release {
         let class = &self.namespace;
         let values = [
             "environments.sshHost=127.0.0.1".to_owned(),
+            // a busy machine makes the first password later than people are made to wait
+            format!("api.waitS={CREATED_AT_MOST_S}"),
             format!("environments.ports={}", self.ports),
             format!("environments.namespace.name={}", self.environments),
             format!("nats.storage.className={class},postgres.trial.storage.className={class}"),

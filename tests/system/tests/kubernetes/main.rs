@@ -6,3 +6,6 @@ mod faults;
 mod main_job;
 mod outages;
 mod provisioners;
+mod requests;
+mod silence;
+mod startup;

@@ -1,0 +1,54 @@
+//! What may a browser do with our answers? As little as each needs; said in headers on every one.
+//!
+//! The pages' policy has no `unsafe-inline`: xterm.js writes style elements, which the terminal page
+//! turns into adopted style sheets (`services/web/src/terminal/adopted_styles.ts`).
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+/// Pages: our own scripts, styles and connections, and nobody's frame.
+const PAGES: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// Swagger UI draws its signs from `data:` images.
+const DOCS: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// Everything else is data: opened by itself, it does nothing.
+const DATA: &str = "default-src 'none'; frame-ancestors 'none'";
+
+/// Two years, as browsers' lists want it at least one. Only said over TLS.
+const HSTS: &str = "max-age=63072000; includeSubDomains";
+
+const ALWAYS: [(HeaderName, &str); 5] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+/// A header that the route itself has set stays.
+pub async fn add(State(tls): State<bool>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let docs = path == "/docs" || path.starts_with("/docs/");
+    let mut response = next.run(request).await;
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let policy = match kind {
+        Some(_) if docs => DOCS,
+        Some(kind) if kind.starts_with("text/html") => PAGES,
+        Some(_) | None => DATA,
+    };
+    let headers = response.headers_mut();
+    let mut set = |name: HeaderName, value: &'static str| {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    };
+    set(header::CONTENT_SECURITY_POLICY, policy);
+    for (name, value) in ALWAYS {
+        set(name, value);
+    }
+    if tls {
+        set(header::STRICT_TRANSPORT_SECURITY, HSTS);
+    }
+    response
+}

@@ -1,0 +1,58 @@
+//! How is HTTP served beyond its address? TLS files, and the proxies in front.
+
+use std::path::PathBuf;
+
+use api::TlsFiles;
+use ipnet::IpNet;
+
+use crate::settings::BadSetting;
+
+#[derive(Debug, clap::Args)]
+pub struct HttpArgs {
+    /// Serve HTTPS with this certificate chain (PEM); read again when it changes
+    #[arg(long, env = "PORTREEVE_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// ... and this private key (PEM)
+    #[arg(long, env = "PORTREEVE_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Ranges of the proxies in front, whose X-Forwarded-For is believed; several after commas
+    #[arg(long, env = "PORTREEVE_TRUSTED_PROXIES", value_name = "RANGES", value_delimiter = ',', value_parser = range)]
+    trusted_proxies: Vec<IpNet>,
+}
+
+/// What can be meant by it.
+#[derive(Debug, Clone, Default)]
+pub struct HttpSettings {
+    pub tls: Option<TlsFiles>,
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl HttpArgs {
+    pub fn check(self) -> Result<HttpSettings, BadSetting> {
+        let tls = match (self.tls_cert, self.tls_key) {
+            (None, None) => None,
+            (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+            (Some(_), None) => return Err(alone("--tls-key (PORTREEVE_TLS_KEY)", "--tls-cert")),
+            (None, Some(_)) => return Err(alone("--tls-cert (PORTREEVE_TLS_CERT)", "--tls-key")),
+        };
+        if let Some(files) = &tls {
+            readable("--tls-cert (PORTREEVE_TLS_CERT)", &files.cert)?;
+            readable("--tls-key (PORTREEVE_TLS_KEY)", &files.key)?;
+        }
+        Ok(HttpSettings { tls, trusted_proxies: self.trusted_proxies })
+    }
+}
+
+fn alone(missing: &str, given: &str) -> BadSetting {
+    BadSetting::new(missing, format!("is needed with {given}"))
+}
+
+fn readable(field: &str, path: &std::path::Path) -> Result<(), BadSetting> {
+    let opened = std::fs::File::open(path);
+    opened.map(drop).map_err(|error| BadSetting::new(field, format!("{}: {error}", path.display())))
+}
+
+fn range(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<std::net::IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| address()).map_err(|_| "write it as 10.0.0.0/8, several after commas".to_owned())
+}

@@ -1,0 +1,99 @@
+// How does the page speak with the API? JSON with the session's cookie and, beside it, the word that
+// only this origin knows: a cookie goes to every port of the host, this word does not.
+import { kept, keep } from "./kept";
+import { asProblem, problemOf } from "./problem";
+import type { Problem } from "./problem";
+
+export const CSRF_HEADER = "X-Portreeve-CSRF";
+const CSRF_KEPT = "csrf";
+/** Longer than the API takes to answer anything. */
+const ANSWER_WAIT_MS = 30_000;
+
+export interface Answer<T> {
+  body: T;
+  /** Sequence in the log that this shows, or that it made. */
+  position: number | null;
+}
+
+export interface Page<T> {
+  items: T[];
+  next_cursor: string | null;
+}
+
+interface Asked {
+  body?: unknown;
+  /** The same key, the same answer. */
+  idempotencyKey?: string;
+  signal?: AbortSignal;
+}
+
+/** Called when the API does not know us any more. */
+let onSignedOut = (): void => {};
+export function whenSignedOut(then: () => void): void {
+  onSignedOut = then;
+}
+
+export function hasWord(): boolean {
+  return kept(CSRF_KEPT) !== null;
+}
+
+export function keepWord(word: string | null): void {
+  keep(CSRF_KEPT, word);
+}
+
+/** The headers by which a request of this page is known. */
+export function ownHeaders(): Record<string, string> {
+  const word = kept(CSRF_KEPT);
+  return word === null ? {} : { [CSRF_HEADER]: word };
+}
+
+async function call<T>(method: string, path: string, asked: Asked = {}): Promise<Answer<T>> {
+  const headers: Record<string, string> = { Accept: "application/json", ...ownHeaders() };
+  if (asked.body !== undefined) headers["Content-Type"] = "application/json";
+  if (asked.idempotencyKey) headers["Idempotency-Key"] = asked.idempotencyKey;
+  const within = AbortSignal.timeout(ANSWER_WAIT_MS);
+  const init: RequestInit = {
+    method,
+    headers,
+    credentials: "same-origin",
+    cache: "no-store",
+    signal: asked.signal ? AbortSignal.any([asked.signal, within]) : within,
+  };
+  if (asked.body !== undefined) init.body = JSON.stringify(asked.body);
+  let response: Response;
+  try {
+    response = await fetch(path, init);
+  } catch (error) {
+    throw asProblem(error);
+  }
+  if (!response.ok) {
+    const problem: Problem = await problemOf(response);
+    if (problem.code === "unauthorized") onSignedOut();
+    throw problem;
+  }
+  const position = Number(response.headers.get("portreeve-position"));
+  const text = await response.text();
+  return { body: (text === "" ? null : JSON.parse(text)) as T, position: position > 0 ? position : null };
+}
+
+export const get = <T>(path: string, signal?: AbortSignal) => call<T>("GET", path, signal ? { signal } : {});
+export const post = <T>(path: string, body: unknown = {}, idempotencyKey?: string) =>
+  call<T>("POST", path, idempotencyKey ? { body, idempotencyKey } : { body });
+export const put = <T>(path: string, body: unknown) => call<T>("PUT", path, { body });
+export const del = <T>(path: string) => call<T>("DELETE", path);
+
+/** A path with its query; what is undefined or empty is left out. */
+export function query(path: string, parts: Record<string, string | number | null | undefined>): string {
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(parts)) {
+    if (value !== null && value !== undefined && value !== "") search.set(name, String(value));
+  }
+  const text = search.toString();
+  return text === "" ? path : `${path}?${text}`;
+}
+
+/** 128 bits for an idempotency key; `crypto.randomUUID` is only there over HTTPS. */
+export function freshKey(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,10 @@
+// Where does the page begin?
+import { render } from "preact";
+import { App } from "./app";
+import "./style/tokens.css";
+import "./style/base.css";
+import "./style/parts.css";
+import "./style/pages.css";
+
+const root = document.getElementById("app");
+if (root) render(<App />, root);

@@ -1,0 +1,53 @@
+// What is shown where something else should be? Waiting, nothing there yet, or what went wrong.
+import type { ComponentChildren } from "preact";
+import { t } from "../i18n/words";
+import type { Problem } from "../problem";
+import { Button } from "./button";
+import { Icon } from "./icon";
+import type { IconName } from "./icon";
+
+export function Waiting() {
+  return (
+    <p class="waiting" role="status">
+      <span class="spinner" aria-hidden="true" /> {t("loading")}
+    </p>
+  );
+}
+
+export function Nothing({ icon, title, children }: { icon: IconName; title: string; children?: ComponentChildren }) {
+  return (
+    <div class="nothing">
+      <Icon name={icon} />
+      <p class="nothing-title">{title}</p>
+      {children}
+    </div>
+  );
+}
+
+export function Trouble({ problem, again }: { problem: Problem; again?: (() => void) | undefined }) {
+  const more = problem.title === problem.detail ? null : problem.detail;
+  return (
+    <div class="trouble" role="alert">
+      <Icon name="alert" />
+      <div>
+        <p class="trouble-title">{problem.title}</p>
+        {more && <p class="trouble-detail">{more}</p>}
+        {problem.errors.length > 0 && (
+          <ul>
+            {problem.errors.map((error) => (
+              <li key={error.field + error.code}>
+                <code>{error.field}</code> {error.detail}
+              </li>
+            ))}
+          </ul>
+        )}
+        {problem.code === "internal" && problem.correlationId && (
+          <p class="trouble-detail">
+            {t("problem.id")} <code>{problem.correlationId}</code>
+          </p>
+        )}
+      </div>
+      {again && <Button onPress={again}>{t("again")}</Button>}
+    </div>
+  );
+}
