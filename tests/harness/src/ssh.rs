@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 /// The longest one command may take.
@@ -65,6 +66,7 @@ impl Ssh {
             format!("ConnectTimeout={CONNECT_AT_MOST_S}"),
             "NumberOfPasswordPrompts=1".to_owned(),
             "IdentitiesOnly=yes".to_owned(),
+            format!("Port={}", self.port),
         ];
         match &self.proof {
             Proof::Password(_) => options.push("PreferredAuthentications=password".to_owned()),
@@ -79,7 +81,8 @@ impl Ssh {
         options
     }
 
-    fn command(&self, program: &str) -> Command {
+    /// One of OpenSSH's programs with all it needs to get in, except the place: see [`Ssh::at`].
+    pub fn program(&self, program: &str) -> Command {
         let mut command = match &self.proof {
             Proof::Password(password) => {
                 let mut command = Command::new("sshpass");
@@ -96,54 +99,102 @@ impl Ssh {
         command
     }
 
+    /// For programs that start ssh by themselves, without the place. The password, if any, must be in
+    /// the variable `SSHPASS`: see [`Ssh::lend`].
+    pub fn words(&self) -> String {
+        let password = if matches!(self.proof, Proof::Password(_)) { "sshpass -e " } else { "" };
+        let options: Vec<String> = self.options().into_iter().map(|option| format!("-o {option}")).collect();
+        format!("{password}ssh -F /dev/null {}", options.join(" "))
+    }
+
+    /// Gives another program what [`Ssh::words`] needs.
+    pub fn lend(&self, command: &mut Command) {
+        command.stdin(Stdio::null()).kill_on_drop(true).env_remove("SSH_AUTH_SOCK");
+        if let Proof::Password(password) = &self.proof {
+            command.env("SSHPASS", password);
+        }
+    }
+
+    /// Options as lines of a configuration file.
+    pub fn lines(&self) -> String {
+        let (user, host) = (&self.user, &self.host);
+        let options: Vec<String> = self.options().iter().map(|option| option.replacen('=', " ", 1)).collect();
+        format!("User {user}\nHostName {host}\n{}\n", options.join("\n"))
+    }
+
+    pub fn at(&self) -> String {
+        format!("{}@{}", self.user, self.host)
+    }
+
     /// One command in the environment.
     pub async fn run(&self, remote: &str) -> anyhow::Result<Output> {
-        let mut command = self.command("ssh");
-        command.arg("-p").arg(self.port.to_string()).arg(format!("{}@{}", self.user, self.host)).arg(remote);
+        let mut command = self.program("ssh");
+        command.arg(self.at()).arg(remote);
         output(command).await
     }
 
     /// A connection that stays until it is dropped.
     pub fn stay(&self, remote: &str) -> anyhow::Result<tokio::process::Child> {
-        let mut command = self.command("ssh");
-        command.arg("-p").arg(self.port.to_string()).arg(format!("{}@{}", self.user, self.host)).arg(remote);
+        let mut command = self.program("ssh");
+        command.arg(self.at()).arg(remote);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().context("cannot start ssh: deploy/dev/tools.sh installs it")
     }
 
     pub async fn copy_in(&self, local: &Path, remote: &str) -> anyhow::Result<Output> {
-        let mut command = self.command("scp");
-        command.arg("-P").arg(self.port.to_string()).arg(local).arg(self.place(remote));
+        let mut command = self.program("scp");
+        command.arg(local).arg(self.place(remote));
         output(command).await
     }
 
     pub async fn copy_out(&self, remote: &str, local: &Path) -> anyhow::Result<Output> {
-        let mut command = self.command("scp");
-        command.arg("-P").arg(self.port.to_string()).arg(self.place(remote)).arg(local);
+        let mut command = self.program("scp");
+        command.arg(self.place(remote)).arg(local);
         output(command).await
     }
 
-    fn place(&self, remote: &str) -> String {
-        format!("{}@{}:{remote}", self.user, self.host)
+    /// A file there, for scp and rsync.
+    pub fn place(&self, remote: &str) -> String {
+        format!("{}:{remote}", self.at())
     }
 
     /// Commands of sftp, a line each.
     pub async fn sftp(&self, commands: &str) -> anyhow::Result<Output> {
         let script = tempfile::NamedTempFile::new()?;
         std::fs::write(script.path(), commands)?;
-        let mut command = self.command("sftp");
+        let mut command = self.program("sftp");
         // A batch forbids passwords unless it is told otherwise.
         command.arg("-oBatchMode=no").arg("-b").arg(script.path());
-        command.arg("-P").arg(self.port.to_string()).arg(format!("{}@{}", self.user, self.host));
+        command.arg(self.at());
         output(command).await
     }
 }
 
-async fn output(mut command: Command) -> anyhow::Result<Output> {
-    let done = tokio::time::timeout(COMMAND_AT_MOST, command.output()).await;
-    let output = done
-        .with_context(|| format!("not done within {} s", COMMAND_AT_MOST.as_secs()))?
-        .context("cannot start ssh or sshpass: deploy/dev/tools.sh installs them")?;
+/// Runs it to its end.
+pub async fn output(command: Command) -> anyhow::Result<Output> {
+    fed(command, &[]).await
+}
+
+/// The same, with something to read, and then nothing more.
+pub async fn fed(mut command: Command, input: &[u8]) -> anyhow::Result<Output> {
+    let all = async {
+        if !input.is_empty() {
+            command.stdin(Stdio::piped());
+        }
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().context("cannot start it: deploy/dev/tools.sh installs it")?;
+        let feeding = child.stdin.take();
+        let feed = async {
+            if let Some(mut stdin) = feeding {
+                // whoever reads no more has its reasons
+                stdin.write_all(input).await.ok();
+            }
+        };
+        let (_, output) = tokio::join!(feed, child.wait_with_output());
+        anyhow::Ok(output?)
+    };
+    let done = tokio::time::timeout(COMMAND_AT_MOST, all).await;
+    let output = done.with_context(|| format!("not done within {} s", COMMAND_AT_MOST.as_secs()))??;
     Ok(Output {
         success: output.status.success(),
         code: output.status.code(),
