@@ -29,6 +29,8 @@ const GRACE: Duration = Duration::from_secs(60);
 const WRONG_MAX: usize = 5;
 /// For an environment that the directory does not know yet.
 const CATCH_UP_MAX: Duration = Duration::from_secs(2);
+const MISNAMED: &str =
+    "the user name here is an environment's id, as in ssh env-...@host; `+name` may follow it";
 
 /// What all connections share.
 pub struct Gateway {
@@ -60,6 +62,8 @@ enum Outcome {
     Yes(Option<Admitted>),
     No,
     Closed(DateTime<Utc>),
+    /// No environment can have this name, as everybody may know.
+    Misnamed,
 }
 
 /// An environment that this address may connect to.
@@ -142,6 +146,11 @@ impl Gateway {
                 answer.no();
                 Some(closed_text(until, Utc::now()))
             }
+            Ok(Outcome::Misnamed) => {
+                self.metrics.login("misnamed");
+                answer.no();
+                Some(MISNAMED.to_owned())
+            }
             Err(error) => {
                 tracing::error!(%ip, error = chain(&error), "a login cannot be checked");
                 self.metrics.login("unknown");
@@ -157,7 +166,8 @@ impl Gateway {
         password: SecretString,
         ip: IpAddr,
     ) -> Result<Outcome, AttemptError> {
-        let Some(found) = self.find(user, ip).await? else {
+        let Some(who) = who::parse(user) else { return Ok(Outcome::Misnamed) };
+        let Some(found) = self.find(who, ip).await? else {
             self.attempts.nobody(password).await?;
             return Ok(Outcome::No);
         };
@@ -176,7 +186,8 @@ impl Gateway {
         ip: IpAddr,
         proven: bool,
     ) -> Result<Outcome, AttemptError> {
-        let Some(found) = self.find(user, ip).await? else { return Ok(Outcome::No) };
+        let Some(who) = who::parse(user) else { return Ok(Outcome::Misnamed) };
+        let Some(found) = self.find(who, ip).await? else { return Ok(Outcome::No) };
         let from = From { tenant: &found.tenant, who: &found.who, ip };
         if let Some(until) = self.attempts.closed(from).await? {
             return Ok(Outcome::Closed(until));
@@ -197,8 +208,7 @@ impl Gateway {
     }
 
     /// `None` for whom the environment does not exist: nobody's, or not from this address.
-    async fn find(&self, user: &str, ip: IpAddr) -> Result<Option<Found>, AttemptError> {
-        let Some(who) = who::parse(user) else { return Ok(None) };
+    async fn find(&self, who: Who, ip: IpAddr) -> Result<Option<Found>, AttemptError> {
         let tenant = match self.directory.tenant_of(&who.env) {
             Some(tenant) => tenant,
             None => {

@@ -270,6 +270,11 @@ pub fn door(created: &Created) -> Ssh {
     }
 }
 
+/// The way in through the gateway, by the environment's id.
+pub fn gateway_door<E: Engine>(world: &World<E>, created: &Created) -> Ssh {
+    Ssh { user: created.env_id.clone(), port: world.installation.ssh_port(), ..door(created) }
+}
+
 /// `/api/environments?...` of every status.
 pub async fn environments(api: &Api, status: Option<&str>) -> anyhow::Result<Vec<Value>> {
     let filter = status.map_or_else(String::new, |status| format!("?status={}", escaped(status)));
