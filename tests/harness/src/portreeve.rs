@@ -26,13 +26,20 @@ pub struct Setup {
     /// `unix:///...`; `None` lets `up` find or start an engine.
     pub container_host: Option<String>,
     pub ports: RangeInclusive<u16>,
+    /// Where the SSH gateway listens.
+    pub ssh_host: &'static str,
     /// More environment variables.
     pub variables: Vec<(String, String)>,
 }
 
 impl Setup {
     pub fn new(container_host: Option<String>, ports: RangeInclusive<u16>) -> Self {
-        Self { container_host, ports, variables: Vec::new() }
+        Self { container_host, ports, ssh_host: "127.0.0.1", variables: Vec::new() }
+    }
+
+    /// The SSH gateway listens for every address, as the ports of environments do.
+    pub fn for_every_address(self) -> Self {
+        Self { ssh_host: "0.0.0.0", ..self }
     }
 
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
@@ -141,7 +148,7 @@ impl Installation {
             command.arg("up");
             command.arg("--data-dir").arg(self.data_dir());
             command.arg("--listen").arg(format!("127.0.0.1:{}", self.listen));
-            command.arg("--ssh-listen").arg(format!("127.0.0.1:{}", self.ssh_listen));
+            command.arg("--ssh-listen").arg(format!("{}:{}", self.setup.ssh_host, self.ssh_listen));
             let (first, last) = (self.setup.ports.start(), self.setup.ports.end());
             command.arg("--ports").arg(format!("{first}-{last}"));
             if let Some(host) = &self.setup.container_host {
@@ -149,6 +156,17 @@ impl Installation {
             }
             let variables = self.setup.variables.iter();
             command.envs(variables.map(|(name, value)| (name.as_str(), value.as_str())));
+        })
+    }
+
+    /// One service alone beside the product, on its log: `gateway`, for example.
+    pub fn service(&self, name: &str, arguments: &[&str]) -> anyhow::Result<Child> {
+        let key = self.data_dir().join("master.key");
+        let (url, password) = (self.nats_url()?, self.nats_password(name)?);
+        let log = self.folder.path().join(format!("{name}.log"));
+        Child::start(programs::built("portreeve")?, &log, |command| {
+            command.arg(name).args(["--nats", &url]).args(arguments);
+            command.env("PORTREEVE_NATS_PASSWORD", password).env("PORTREEVE_MASTER_KEY_FILE", key);
         })
     }
 

@@ -203,6 +203,15 @@ pub async fn fed(mut command: Command, input: &[u8]) -> anyhow::Result<Output> {
     })
 }
 
+/// An address of this machine that is none of a loop: whoever connects from it to it is seen with it, also
+/// behind a port that a container published.
+pub fn own_address() -> anyhow::Result<String> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    // nothing is sent: the kernel only chooses the way
+    socket.connect("198.51.100.1:9").context("this machine has no way to anywhere, so no address")?;
+    Ok(socket.local_addr()?.ip().to_string())
+}
+
 /// A new key pair: the private file, and the public line.
 pub async fn new_key(folder: &Path, name: &str) -> anyhow::Result<(PathBuf, String)> {
     let path = folder.join(name);

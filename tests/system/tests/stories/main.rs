@@ -4,6 +4,7 @@
 mod bad_input;
 mod busy_people;
 mod gateway;
+mod gateway_lockout;
 mod kill_anywhere;
 mod left_behind;
 mod main_job;
