@@ -6,6 +6,7 @@
 mod append;
 mod env_ready;
 mod fill;
+mod gateway;
 mod kube_ready;
 mod kube_scale;
 mod projection;
@@ -14,14 +15,15 @@ mod stand;
 mod visible;
 
 use clap::Parser;
+use gateway::Measure;
 
 /// Rounds of each bench: ours and theirs take turns.
 const ROUNDS: usize = 5;
 
 #[derive(Parser)]
 struct Arguments {
-    /// append_1, append_64, append_256, projection, visible, env_ready; and only when they are named
-    /// kube_ready_100 (on a cluster) and kube_scale (with one of its own)
+    /// append_1, append_64, append_256, projection, visible, env_ready, gateway_download, gateway_upload,
+    /// gateway_connect, gateway_jump; and only when they are named kube_ready_100 (on a cluster) and kube_scale (with one of its own)
     #[arg(long, num_args = 1.., value_delimiter = ',')]
     only: Vec<String>,
     #[arg(long, default_value_t = ROUNDS)]
@@ -46,7 +48,18 @@ impl Effort {
 }
 
 /// Those that need nothing but this machine.
-const NAMES: [&str; 6] = ["append_1", "append_64", "append_256", "projection", "visible", "env_ready"];
+const NAMES: [&str; 10] = [
+    "append_1",
+    "append_64",
+    "append_256",
+    "projection",
+    "visible",
+    "env_ready",
+    "gateway_download",
+    "gateway_upload",
+    "gateway_connect",
+    "gateway_jump",
+];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -65,6 +78,10 @@ async fn main() -> anyhow::Result<()> {
             "projection" => projection::measure(effort).await?,
             "visible" => visible::measure(effort).await?,
             "env_ready" => env_ready::measure(effort).await?,
+            "gateway_download" => gateway::measure(Measure::Download, effort).await?,
+            "gateway_upload" => gateway::measure(Measure::Upload, effort).await?,
+            "gateway_connect" => gateway::measure(Measure::Connect, effort).await?,
+            "gateway_jump" => gateway::measure(Measure::Jump, effort).await?,
             "kube_ready_100" => kube_ready::measure(effort).await?,
             kube_scale::NAME => kube_scale::measure(effort).await?,
             other => anyhow::bail!(
