@@ -46,7 +46,7 @@ async fn echo() -> anyhow::Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
 
 /// All that is sent comes back, after the end of what is sent.
 async fn round_trip(stream: impl AsyncRead + AsyncWrite, bytes: usize) -> anyhow::Result<()> {
-    let (mut read, mut write) = tokio::io::split(stream);
+    let (read, write) = tokio::io::split(stream);
     let sent: Vec<u8> = (0..bytes).map(|n| (n % 251) as u8).collect();
     let mut came = Vec::new();
     let (mut read, mut write) = (std::pin::pin!(read), std::pin::pin!(write));

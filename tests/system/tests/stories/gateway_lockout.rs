@@ -51,7 +51,7 @@ async fn until_let_in(door: &Ssh, what: &str) -> anyhow::Result<()> {
 async fn until_shut_out(door: &Ssh, what: &str) -> anyhow::Result<Output> {
     eventually(what, DONE_AT_MOST, || async {
         let output = door.run("true").await.map_err(|error| format!("{error:#}"))?;
-        if output.success { Err("it is open") } else { Ok(output) }
+        if output.success { Err("it is open".to_owned()) } else { Ok(output) }
     })
     .await
 }
