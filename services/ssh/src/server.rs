@@ -149,6 +149,8 @@ impl Incoming {
                 }
             };
             within(within_, said).await;
+            // most clients leave by themselves once their session ended; told to go they may not show why
+            within(GO_WITHIN, until_end(&mut self.running, &mut self.ended)).await;
         }
         self.say_and_go(why).await;
     }
