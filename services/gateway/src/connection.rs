@@ -109,55 +109,49 @@ impl Gateway {
                 Event::KeyOffered { user, key, answer } => (answer, self.key(&user, &key, ip, false).await),
                 Event::KeyProven { user, key, answer } => (answer, self.key(&user, &key, ip, true).await),
             };
-            let go = self.answer(answer, outcome, &mut admitted, ip);
-            let go = go.or_else(|| (wrong >= WRONG_MAX).then(|| "too many wrong passwords".to_owned()));
-            if let Some(why) = go {
-                incoming.say_and_go(&why).await;
+            let last = wrong >= WRONG_MAX;
+            if !self.answer(answer, outcome, &mut admitted, ip, last) {
+                incoming.gone().await;
                 return None;
             }
         }
         None
     }
 
-    /// Answers one question; a text when the connection must end.
+    /// Answers one question; `false` when the client was told to go. `last`: it has no more questions.
     fn answer(
         &self,
         answer: Answer,
         outcome: Result<Outcome, AttemptError>,
         admitted: &mut Option<Admitted>,
         ip: IpAddr,
-    ) -> Option<String> {
-        match outcome {
+        last: bool,
+    ) -> bool {
+        let (named, why) = match outcome {
             Ok(Outcome::Yes(proven)) => {
                 if let Some(proven) = proven {
                     self.metrics.login("let_in");
                     *admitted = Some(proven);
                 }
                 answer.yes();
-                None
+                return true;
             }
-            Ok(Outcome::No) => {
+            Ok(Outcome::No) if !last => {
                 self.metrics.login("refused");
                 answer.no();
-                None
+                return true;
             }
-            Ok(Outcome::Closed(until)) => {
-                self.metrics.login("closed");
-                answer.no();
-                Some(closed_text(until, Utc::now()))
-            }
-            Ok(Outcome::Misnamed) => {
-                self.metrics.login("misnamed");
-                answer.no();
-                Some(MISNAMED.to_owned())
-            }
+            Ok(Outcome::No) => ("refused", "too many wrong passwords".to_owned()),
+            Ok(Outcome::Closed(until)) => ("closed", closed_text(until, Utc::now())),
+            Ok(Outcome::Misnamed) => ("misnamed", MISNAMED.to_owned()),
             Err(error) => {
                 tracing::error!(%ip, error = chain(&error), "a login cannot be checked");
-                self.metrics.login("unknown");
-                answer.no();
-                Some("logins cannot be checked at the moment; try again in a minute".to_owned())
+                ("unknown", "logins cannot be checked at the moment; try again in a minute".to_owned())
             }
-        }
+        };
+        self.metrics.login(named);
+        answer.go(&why);
+        false
     }
 
     async fn password(

@@ -83,7 +83,7 @@ impl Server {
         let (gate, traffic, cut) = (wire.gate(), wire.traffic(), wire.cut());
         let (sender, events) = mpsc::channel(1);
         let outlet = Arc::new(Outlet::waiting());
-        let handler = ServerEvents { events: sender, outlet: Arc::clone(&outlet) };
+        let handler = ServerEvents::new(sender, Arc::clone(&outlet));
         let running = run_stream(Arc::clone(&self.0), wire, handler).await.map_err(GreetError::Client)?;
         Ok(Incoming { events, running, ended: None, outlet, gate, traffic, cut })
     }
@@ -160,6 +160,11 @@ impl Incoming {
         let handle = self.running.handle();
         let say = handle.disconnect(Disconnect::ByApplication, why.to_owned(), String::new());
         within(GO_WITHIN, say).await;
+        self.gone().await;
+    }
+
+    /// Makes sure that a client goes that was told to.
+    pub async fn gone(&mut self) {
         within(GO_WITHIN, until_end(&mut self.running, &mut self.ended)).await;
         self.cut.now();
     }

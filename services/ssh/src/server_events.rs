@@ -38,21 +38,34 @@ pub enum Event {
 
 /// Answers one question; dropped, it says no.
 #[derive(Debug)]
-pub struct Answer(oneshot::Sender<bool>);
+pub struct Answer(oneshot::Sender<Said>);
+
+#[derive(Debug)]
+enum Said {
+    Yes,
+    No,
+    Go(String),
+}
 
 impl Answer {
     pub fn yes(self) {
-        self.0.send(true).ok();
+        self.0.send(Said::Yes).ok();
     }
 
     pub fn no(self) {
-        self.0.send(false).ok();
+        self.0.send(Said::No).ok();
+    }
+
+    /// Ends the connection; the person reads why.
+    pub fn go(self, why: &str) {
+        self.0.send(Said::Go(why.to_owned())).ok();
     }
 }
 
 pub(crate) struct ServerEvents {
-    pub(crate) events: mpsc::Sender<Event>,
-    pub(crate) outlet: Arc<Outlet>,
+    events: mpsc::Sender<Event>,
+    outlet: Arc<Outlet>,
+    parting: Option<String>,
 }
 
 /// Offered until the end: a method that failed may be tried again.
@@ -68,11 +81,22 @@ fn refused() -> Auth {
 }
 
 impl ServerEvents {
-    async fn ask(&self, event: impl FnOnce(Answer) -> Event) -> Result<Auth, russh::Error> {
+    pub(crate) fn new(events: mpsc::Sender<Event>, outlet: Arc<Outlet>) -> Self {
+        Self { events, outlet, parting: None }
+    }
+
+    async fn ask(&mut self, event: impl FnOnce(Answer) -> Event) -> Result<Auth, russh::Error> {
         let (answer, answered) = oneshot::channel();
         // nobody listens any more: the connection is at its end
         self.events.send(event(Answer(answer))).await.map_err(|_| russh::Error::Disconnect)?;
-        Ok(if answered.await.unwrap_or(false) { Auth::Accept } else { refused() })
+        Ok(match answered.await.unwrap_or(Said::No) {
+            Said::Yes => Auth::Accept,
+            Said::No => refused(),
+            Said::Go(why) => {
+                self.parting = Some(why);
+                refused()
+            }
+        })
     }
 }
 
@@ -116,6 +140,10 @@ impl Handler for ServerEvents {
     async fn packet(&mut self, payload: Vec<u8>, _: &mut Session) -> Result<Option<Vec<u8>>, Self::Error> {
         self.outlet.deliver(payload)?;
         Ok(None)
+    }
+
+    fn parting_words(&mut self) -> Option<String> {
+        self.parting.take()
     }
 
     async fn packet_room(&mut self) {

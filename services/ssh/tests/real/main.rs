@@ -3,6 +3,7 @@
 
 mod back_pressure;
 mod login;
+mod parting_words;
 mod relay;
 mod second_attempt;
 mod world;

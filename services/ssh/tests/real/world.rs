@@ -14,6 +14,9 @@ use tokio::process::Command;
 
 pub const PASSWORD: &str = "Right-Pass-1";
 pub const ENV: &str = "env-abcdefghijkl";
+/// Whoever says so is told to go, and why.
+pub const CLOSED: &str = "closed";
+pub const WHY: &str = "closed for another 30 minutes";
 pub const SOON: Duration = Duration::from_secs(60);
 
 pub struct World {
@@ -69,6 +72,7 @@ async fn serve(server: Server, socket: tokio::net::TcpStream, target: Target, lo
     let Ok(mut incoming) = server.greet(socket).await else { return };
     while let Some(event) = incoming.next().await {
         match event {
+            Event::Password { user, answer, .. } if user == CLOSED => answer.go(WHY),
             Event::Password { password, answer, .. } if password.expose_secret() == PASSWORD => answer.yes(),
             Event::Password { answer, .. }
             | Event::KeyOffered { answer, .. }
