@@ -37,9 +37,9 @@ impl Setup {
         Self { container_host, ports, ssh_host: "127.0.0.1", variables: Vec::new() }
     }
 
-    /// The SSH gateway listens for every address, as the ports of environments do.
+    /// The SSH gateway and the ports of environments listen for every address.
     pub fn for_every_address(self) -> Self {
-        Self { ssh_host: "0.0.0.0", ..self }
+        Self { ssh_host: "0.0.0.0", ..self }.with("PORTREEVE_BIND_HOST", "0.0.0.0")
     }
 
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
