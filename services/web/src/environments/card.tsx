@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { get, post, query } from "../api";
 import { useAct, useAsked } from "../asked";
+import { GATEWAY } from "../built";
 import { t } from "../i18n/words";
 import { Button, LinkButton } from "../parts/button";
 import { Copy } from "../parts/copy";
@@ -41,7 +42,7 @@ export function ConnectionCard({ environment }: { environment: Environment }) {
         <Fact name={t("card.ssh")} text={info.ssh_command} />
         <Fact name={t("card.user")} text={info.ssh_username} />
         <Password environment={environment} info={info} password={password} onPassword={setPassword} reveal={reveal} />
-        <Fact name={t("card.gateway")} text={info.gateway_command} />
+        {GATEWAY && <Fact name={t("card.gateway")} text={info.gateway_command} />}
         <Fact name={t("card.sftp")} text={info.sftp_url} />
         {environment.jupyter && <Jupyter url={jupyter} known={info.has_password && me.value?.role !== "auditor"} reveal={reveal} />}
         <Fact name={t("card.vscode")} text={info.vscode_config} block hint={t("card.vscode.hint")} />

@@ -3,6 +3,7 @@ import { useMemo, useRef, useState } from "preact/hooks";
 import { get, query } from "../api";
 import type { Page } from "../api";
 import { useAsked } from "../asked";
+import { TERMINAL } from "../built";
 import { useHappenings } from "../happenings";
 import { t } from "../i18n/words";
 import { Button, LinkButton } from "../parts/button";
@@ -166,7 +167,7 @@ function Row({ environment: it, owners }: { environment: Environment; owners: bo
         <Ago time={it.created_at} />
       </td>
       <td class="row-actions">
-        {it.status === "running" && mayWrite() && <LinkButton kind="quiet" icon="terminal" to={`/terminal/${it.env_id}`} label={t("terminal.open_in", { name: it.name })} />}
+        {TERMINAL && it.status === "running" && mayWrite() && <LinkButton kind="quiet" icon="terminal" to={`/terminal/${it.env_id}`} label={t("terminal.open_in", { name: it.name })} />}
       </td>
     </tr>
   );

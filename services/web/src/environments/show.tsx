@@ -2,6 +2,7 @@
 import { useRef, useState } from "preact/hooks";
 import { del, get, post, query } from "../api";
 import { useAct, useAsked } from "../asked";
+import { TERMINAL } from "../built";
 import { useHappenings } from "../happenings";
 import { t } from "../i18n/words";
 import { Button, LinkButton } from "../parts/button";
@@ -136,7 +137,7 @@ function Actions({ it, onAsked }: { it: Environment; onAsked(): void }) {
   const path = `/api/environments/${it.env_id}`;
   return (
     <div class="page-tools">
-      {it.status === "running" && (
+      {TERMINAL && it.status === "running" && (
         <LinkButton kind="primary" icon="terminal" to={`/terminal/${it.env_id}`}>
           {t("terminal")}
         </LinkButton>
