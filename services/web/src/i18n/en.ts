@@ -121,7 +121,7 @@ export const en = {
   "card.password.auditor": "not shown to auditors",
   "card.password.reset": "Reset",
   "card.password.reset.title": "Reset the password?",
-  "card.password.reset.ask": "The password of now stops working at once. Sessions that are open stay open.",
+  "card.password.reset.ask": "The current password stops working at once. Sessions that are open stay open.",
   "card.password.reset.done": "The new password is in force",
   "card.gateway": "Gateway command",
   "card.sftp": "SFTP address",
