@@ -26,8 +26,11 @@ export class Complaints {
 
   /** Fails with everything that was said since the last time. */
   none(step) {
-    const said = this.#all.splice(0);
-    if (said.length > 0) throw new Error(`the browser complained during "${step}":\n  ${said.join("\n  ")}`);
+    if (this.#all.length > 0) throw new Error(`in "${step}" the browser complained`);
+  }
+
+  text() {
+    return this.#all.map((said) => `the browser said ${said}`).join("\n");
   }
 }
 

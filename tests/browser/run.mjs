@@ -34,7 +34,7 @@ const world = {
 
 let under = "the start";
 try {
-  for (const [name, step, refusal] of [...steps, ...looks]) {
+  for (const [name, step, refusal] of (process.env.ONLY_LOOKS ? looks : [...steps, ...looks])) {
     const began = performance.now();
     under = name;
     complaints.expected = refusal;
@@ -44,8 +44,11 @@ try {
   }
 } catch (error) {
   console.error(`in the step "${under}": ${error.stack}`);
-  if (shots) await world.page.screenshot({ path: `${shots}/failed.png`, fullPage: true }).catch(() => {});
-  console.error(`the page then:\n${await world.page.locator("body").ariaSnapshot({ timeout: 2000 }).catch(String)}`);
+  console.error(complaints.text());
+  for (const page of browser.contexts().flatMap((context) => context.pages())) {
+    if (shots) await page.screenshot({ path: `${shots}/failed.png`, fullPage: true }).catch(() => {});
+    console.error(`${page.url()} then:\n${await page.locator("body").ariaSnapshot({ timeout: 2000 }).catch(String)}`);
+  }
   process.exitCode = 1;
 } finally {
   await browser.close();
