@@ -15,7 +15,7 @@ export class Complaints {
 
   listen(page) {
     page.on("console", (line) => {
-      if (line.type() === "error" || line.type() === "warning") this.#add(`${line.type()}: ${line.text()}`);
+      if (line.type() === "error" || line.type() === "warning") this.#add(`${line.type()}: ${line.text()} (${line.location().url})`);
     });
     page.on("pageerror", (error) => this.#add(`exception: ${error.stack ?? error.message}`));
   }

@@ -34,7 +34,7 @@ const world = {
 
 let under = "the start";
 try {
-  for (const [name, step, refusal] of (process.env.ONLY_LOOKS ? looks : [...steps, ...looks])) {
+  for (const [name, step, refusal] of [...steps, ...looks]) {
     const began = performance.now();
     under = name;
     complaints.expected = refusal;

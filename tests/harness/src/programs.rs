@@ -33,3 +33,20 @@ pub fn installed(name: &str) -> anyhow::Result<PathBuf> {
     let found = std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file());
     found.with_context(|| format!("{name} is missing: deploy/dev/tools.sh installs it"))
 }
+
+/// A program that `make tools` keeps (`bin/nats-server`), or the machine's own where it has none.
+pub fn tool(path: &str) -> anyhow::Result<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let folders = [
+        std::env::var_os("PORTREEVE_TOOLS").map(PathBuf::from),
+        Some(repository().join(".tools")),
+        cache.map(|cache| cache.join("portreeve/tools")),
+    ];
+    let kept = folders.into_iter().flatten().map(|folder| folder.join(path));
+    match kept.into_iter().find(|path| path.is_file()) {
+        Some(path) => Ok(path),
+        None => installed(path.rsplit('/').next().unwrap_or(path)),
+    }
+}

@@ -75,7 +75,7 @@ export function Environments() {
             class="search"
             type="search"
             value={text}
-            placeholder={t("environments.search")}
+            placeholder={t("search")}
             aria-label={t("environments.search")}
             onInput={(event) => setText(event.currentTarget.value)}
           />

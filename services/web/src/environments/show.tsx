@@ -19,11 +19,12 @@ import { mayStart, mayStop, stays } from "./environment";
 import type { Environment } from "./environment";
 import { resourcesText } from "./list";
 import { Logins } from "./logins";
+import { madeAt } from "./made";
 import { Progress } from "./progress";
 import { Sessions } from "./sessions";
 
 export function Show({ id }: { id: string }) {
-  const newest = useRef(0);
+  const newest = useRef(madeAt(id));
   const asked = useAsked(
     async (signal) => (await get<Environment>(query(`/api/environments/${id}`, { after: newest.current || undefined }), signal)).body,
     [id],

@@ -23,6 +23,7 @@ export const en = {
   remove: "Remove",
   resources: "Resources",
   save: "Save",
+  search: "Search",
   skip: "Skip to content",
   start: "Start",
   status: "Status",

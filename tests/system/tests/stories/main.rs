@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod busy_people;
+mod in_a_browser;
 mod kill_anywhere;
 mod left_behind;
 mod main_job;
