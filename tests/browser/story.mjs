@@ -34,7 +34,7 @@ async function wrongPassword({ page, look, username }) {
   await field(page, "User name").fill(username);
   await field(page, "Password").fill("not the password");
   await button(page, "Sign in").click();
-  await page.getByRole("alert").waitFor();
+  await page.getByRole("alert").filter({ hasText: "User name or password is wrong" }).waitFor();
   await look(page, "sign-in-refused");
 }
 

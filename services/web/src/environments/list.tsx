@@ -151,7 +151,7 @@ function Row({ environment: it, owners }: { environment: Environment; owners: bo
         <Badge status={it.status} />
         {(comesUp(it.status) || it.status === "failed") && it.reason && <span class={`row-reason ${it.status}`}>{it.reason}</span>}
       </td>
-      <td data-label={t("resources")}>{resourcesText(it)}</td>
+      <td data-label={t("resources")} class="nowrap">{resourcesText(it)}</td>
       <td data-label={t("card.ssh")} class="row-command">
         {it.ssh_command ? (
           <span class="with-copy">
