@@ -44,6 +44,9 @@ main_needs=$(cat <<'END'
 /usr/bin/curl                       curl                     # health checks, examples in the README
 /usr/bin/jq                         jq                       # reads JSON in scripts
 /usr/bin/openssl                    openssl                  # certificates for the tests of HTTPS
+/usr/bin/chromium                   chromium                 # opens the pages in tests
+/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf  fonts-dejavu-core  # ... with letters
+/usr/share/fonts/truetype/wqy/wqy-microhei.ttc  fonts-wqy-microhei  # ... and Chinese signs
 /usr/bin/cc                         build-essential          # the linker for Rust, C parts of crates
 /usr/bin/pip3                       python3-pip              # fetches nats-server and JupyterLab's wheels
 /etc/ssl/certs/ca-certificates.crt  ca-certificates          # TLS for all of the above

@@ -67,7 +67,6 @@ fn send(file: &File, asked: &HeaderMap) -> Response {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let mut response = Body::from(bytes).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind(file.name)));
         if let Some(name) = encoding {
             response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(name));
         }
@@ -75,6 +74,8 @@ fn send(file: &File, asked: &HeaderMap) -> Response {
     };
     let caching = if file.name.starts_with(HASHED) { FOR_EVER } else { ASK_AGAIN };
     let headers = response.headers_mut();
+    // on a 304 too: which policy holds follows from it, and the copy in the browser takes that over
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind(file.name)));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     if let Ok(tag) = HeaderValue::from_str(&tag) {
@@ -147,6 +148,7 @@ mod tests {
         let tag = first.headers()[header::ETAG].to_str().unwrap();
         let again = send(&FILE, &asked(&[(header::ACCEPT_ENCODING, "br"), (header::IF_NONE_MATCH, tag)]));
         assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(again.headers()[header::CONTENT_TYPE], first.headers()[header::CONTENT_TYPE]);
         let other = send(&FILE, &asked(&[(header::ACCEPT_ENCODING, "gzip"), (header::IF_NONE_MATCH, tag)]));
         assert_eq!(other.status(), StatusCode::OK, "the tag of another encoding");
     }

@@ -4,7 +4,7 @@
 //! turns into adopted style sheets (`services/web/src/terminal/adopted_styles.ts`).
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -35,15 +35,19 @@ pub async fn add(State(tls): State<bool>, request: Request, next: Next) -> Respo
     let mut response = next.run(request).await;
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let policy = match kind {
-        Some(_) if docs => DOCS,
-        Some(kind) if kind.starts_with("text/html") => PAGES,
-        Some(_) | None => DATA,
+        _ if docs => Some(DOCS),
+        Some(kind) if kind.starts_with("text/html") => Some(PAGES),
+        // its headers replace those of the copy that the browser has (RFC 9111, 3.2), whatever that is
+        None if response.status() == StatusCode::NOT_MODIFIED => None,
+        Some(_) | None => Some(DATA),
     };
     let headers = response.headers_mut();
     let mut set = |name: HeaderName, value: &'static str| {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     };
-    set(header::CONTENT_SECURITY_POLICY, policy);
+    if let Some(policy) = policy {
+        set(header::CONTENT_SECURITY_POLICY, policy);
+    }
     for (name, value) in ALWAYS {
         set(name, value);
     }

@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type { ComponentType } from "preact";
 import { SignIn } from "./account/sign_in";
+import { TERMINAL } from "./built";
 import { Create } from "./environments/create";
 import { Environments } from "./environments/list";
 import { Show } from "./environments/show";
@@ -37,8 +38,10 @@ export function App() {
 }
 
 function Inside() {
-  const terminal = under("/terminal/");
-  if (terminal !== null) return <Terminal id={terminal} key={terminal} />;
+  if (TERMINAL) {
+    const terminal = under("/terminal/");
+    if (terminal !== null) return <Terminal id={terminal} key={terminal} />;
+  }
   return (
     <Shell>
       <Place />

@@ -4,6 +4,8 @@ import { App } from "./app";
 import "./style/tokens.css";
 import "./style/base.css";
 import "./style/parts.css";
+import "./style/tables.css";
+import "./style/environments.css";
 import "./style/pages.css";
 
 const root = document.getElementById("app");

@@ -32,6 +32,11 @@ export function clock(time: string): string {
   return new Intl.DateTimeFormat(locale(), { timeStyle: "medium" }).format(new Date(time));
 }
 
+/** Seconds until then, never below zero; as of now, not of the last tick. */
+export function left_s(time: string): number {
+  return Math.max(0, (Date.parse(time) - Math.max(now.value, Date.now())) / 1000);
+}
+
 /** `1 h 5 min`. */
 export function duration(seconds: number): string {
   const parts: [number, string][] = [

@@ -77,7 +77,7 @@ impl NatsServer {
         self.kill();
         let log = self.folder.path().join("nats-server.log");
         let conf = self.folder.path().join("server.conf");
-        let mut child = Child::start(find()?, &log, |command| {
+        let mut child = Child::start(programs::tool("bin/nats-server")?, &log, |command| {
             command.arg("-c").arg(&conf);
             command.env("PORTREEVE_NATS_HOST", "127.0.0.1");
             command.env("PORTREEVE_NATS_PORT", self.port.to_string());
@@ -121,21 +121,4 @@ async fn ready(port: u16) -> anyhow::Result<()> {
         bail!("it greets without JetStream: {greeting}");
     }
     Ok(())
-}
-
-/// The server's program, where `deploy/dev/tools.sh` may have put it.
-fn find() -> anyhow::Result<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    let folders = [
-        std::env::var_os("PORTREEVE_TOOLS").map(|tools| PathBuf::from(tools).join("bin")),
-        Some(programs::repository().join(".tools/bin")),
-        cache.map(|cache| cache.join("portreeve/tools/bin")),
-    ];
-    let given = folders.into_iter().flatten().map(|folder| folder.join("nats-server"));
-    match given.into_iter().find(|path| path.is_file()) {
-        Some(path) => Ok(path),
-        None => programs::installed("nats-server").context("nats-server is missing: make tools"),
-    }
 }

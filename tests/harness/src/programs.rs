@@ -39,3 +39,20 @@ pub fn tools() -> PathBuf {
     let named = std::env::var_os("PORTREEVE_TOOLS").map(PathBuf::from);
     named.unwrap_or_else(|| repository().join(".tools"))
 }
+
+/// A program that `make tools` keeps (`bin/nats-server`), or the machine's own where it has none.
+pub fn tool(path: &str) -> anyhow::Result<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let folders = [
+        std::env::var_os("PORTREEVE_TOOLS").map(PathBuf::from),
+        Some(repository().join(".tools")),
+        cache.map(|cache| cache.join("portreeve/tools")),
+    ];
+    let kept = folders.into_iter().flatten().map(|folder| folder.join(path));
+    match kept.into_iter().find(|path| path.is_file()) {
+        Some(path) => Ok(path),
+        None => installed(path.rsplit('/').next().unwrap_or(path)),
+    }
+}

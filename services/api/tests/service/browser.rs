@@ -217,3 +217,18 @@ async fn every_answer_says_what_a_browser_may_do_with_it() {
     assert!(policy(page.headers()).contains("script-src 'self'; style-src 'self'"));
     assert!(!policy(get("/api/me").await.headers()).contains("script-src"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_did_not_change_keeps_its_policy() {
+    let world = world().await;
+    let base = world.admin.base();
+    for path in ["/keys", "/docs/"] {
+        let first = Client::new().get(format!("{base}{path}")).send().await.unwrap();
+        let Some(tag) = first.headers().get("etag") else { continue };
+        let asked = Client::new().get(format!("{base}{path}")).header("if-none-match", tag);
+        let again = asked.send().await.unwrap();
+        assert_eq!(again.status(), 304, "{path}");
+        // a browser puts the headers of a 304 in place of those it has
+        assert_eq!(policy(again.headers()), policy(first.headers()), "{path}");
+    }
+}

@@ -1,5 +1,5 @@
 // Who may connect at all? Ranges of addresses; none means everybody.
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { put } from "../api";
 import { useAct } from "../asked";
 import { t } from "../i18n/words";
@@ -15,7 +15,12 @@ export function AllowList({ it }: { it: Environment }) {
   const now = it.allow_list.join("\n");
   const [text, setText] = useState(now);
   const { busy, problem, act } = useAct();
-  useEffect(() => setText(now), [now]);
+  // what somebody else saved shows; what is being typed stays
+  const shown = useRef(now);
+  useEffect(() => {
+    if (shown.current !== now) setText(now);
+    shown.current = now;
+  }, [now]);
   const save = () =>
     act(async () => {
       const ranges = text.split(/[\s,]+/).filter((part) => part !== "");

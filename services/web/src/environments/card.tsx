@@ -134,7 +134,7 @@ function Password({ environment, info, password, onPassword, reveal }: PasswordO
 function Jupyter({ url, known, reveal }: { url: string | null; known: boolean; reveal(): Promise<ConnectionInfo> }) {
   const { busy, problem, act } = useAct();
   return (
-    <div class="fact">
+    <div class="fact block">
       <dt>JupyterLab</dt>
       <dd>
         {url !== null ? (

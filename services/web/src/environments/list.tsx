@@ -3,6 +3,7 @@ import { useMemo, useRef, useState } from "preact/hooks";
 import { get, query } from "../api";
 import type { Page } from "../api";
 import { useAsked } from "../asked";
+import { TERMINAL } from "../built";
 import { useHappenings } from "../happenings";
 import { t } from "../i18n/words";
 import { Button, LinkButton } from "../parts/button";
@@ -74,7 +75,7 @@ export function Environments() {
             class="search"
             type="search"
             value={text}
-            placeholder={t("environments.search")}
+            placeholder={t("search")}
             aria-label={t("environments.search")}
             onInput={(event) => setText(event.currentTarget.value)}
           />
@@ -150,7 +151,7 @@ function Row({ environment: it, owners }: { environment: Environment; owners: bo
         <Badge status={it.status} />
         {(comesUp(it.status) || it.status === "failed") && it.reason && <span class={`row-reason ${it.status}`}>{it.reason}</span>}
       </td>
-      <td data-label={t("resources")}>{resourcesText(it)}</td>
+      <td data-label={t("resources")} class="nowrap">{resourcesText(it)}</td>
       <td data-label={t("card.ssh")} class="row-command">
         {it.ssh_command ? (
           <span class="with-copy">
@@ -166,7 +167,7 @@ function Row({ environment: it, owners }: { environment: Environment; owners: bo
         <Ago time={it.created_at} />
       </td>
       <td class="row-actions">
-        {it.status === "running" && mayWrite() && <LinkButton kind="quiet" icon="terminal" to={`/terminal/${it.env_id}`} label={t("terminal.open_in", { name: it.name })} />}
+        {TERMINAL && it.status === "running" && mayWrite() && <LinkButton kind="quiet" icon="terminal" to={`/terminal/${it.env_id}`} label={t("terminal.open_in", { name: it.name })} />}
       </td>
     </tr>
   );

@@ -10,7 +10,7 @@ import { Nothing, Trouble, Waiting } from "../parts/notice";
 import { Ago } from "../parts/time";
 import { say } from "../parts/toast";
 import { mayWrite } from "../session";
-import { clock, duration, now } from "../shown";
+import { clock, duration, left_s } from "../shown";
 import type { Lockout, Login } from "./environment";
 import { entranceText, methodText } from "./sessions";
 
@@ -119,7 +119,7 @@ function Locked({ id, locks, onOpened }: { id: string; locks: Lockout[]; onOpene
         {locks.map((lock) => (
           <li key={lock.ip}>
             <code>{lock.ip}</code>
-            <span class="muted">{t("locked.left", { time: duration(Math.max(0, (Date.parse(lock.until) - now.value) / 1000)) })}</span>
+            <span class="muted">{t("locked.left", { time: duration(left_s(lock.until)) })}</span>
             {mayWrite() && (
               <Button icon="unlock" busy={busy} onPress={() => open(lock.ip)}>
                 {t("unlock")}

@@ -78,7 +78,8 @@ function toneOf(event: Event): string {
 
 function Detail({ event }: { event: Event }) {
   const { message, reason, port, phase } = event.data as Record<string, unknown>;
-  const parts = [message, reason, port].filter((part) => typeof part === "string" || typeof part === "number");
+  // that somebody asked for it is said by who it was
+  const parts = [message, reason === "asked" ? undefined : reason, port].filter((part) => typeof part === "string" || typeof part === "number");
   if (parts.length === 0) return null;
   return (
     <span class="detail">

@@ -2,6 +2,7 @@
 import { useRef, useState } from "preact/hooks";
 import { del, get, post, query } from "../api";
 import { useAct, useAsked } from "../asked";
+import { TERMINAL } from "../built";
 import { useHappenings } from "../happenings";
 import { t } from "../i18n/words";
 import { Button, LinkButton } from "../parts/button";
@@ -18,11 +19,12 @@ import { mayStart, mayStop, stays } from "./environment";
 import type { Environment } from "./environment";
 import { resourcesText } from "./list";
 import { Logins } from "./logins";
+import { madeAt } from "./made";
 import { Progress } from "./progress";
 import { Sessions } from "./sessions";
 
 export function Show({ id }: { id: string }) {
-  const newest = useRef(0);
+  const newest = useRef(madeAt(id));
   const asked = useAsked(
     async (signal) => (await get<Environment>(query(`/api/environments/${id}`, { after: newest.current || undefined }), signal)).body,
     [id],
@@ -136,7 +138,7 @@ function Actions({ it, onAsked }: { it: Environment; onAsked(): void }) {
   const path = `/api/environments/${it.env_id}`;
   return (
     <div class="page-tools">
-      {it.status === "running" && (
+      {TERMINAL && it.status === "running" && (
         <LinkButton kind="primary" icon="terminal" to={`/terminal/${it.env_id}`}>
           {t("terminal")}
         </LinkButton>

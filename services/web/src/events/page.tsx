@@ -136,7 +136,7 @@ function Row({ event }: { event: Event }) {
           <code class="row-id">{event.type}</code>
         </th>
         <td data-label={t("events.id")}>
-          {event.kind === "env" ? <a href={`/environments/${event.aggregateid}`}><code>{event.aggregateid}</code></a> : <code class="breaks">{event.aggregateid}</code>}
+          {event.aggregateid.startsWith("env-") ? <a href={`/environments/${event.aggregateid}`}><code>{event.aggregateid}</code></a> : <code class="breaks">{event.aggregateid}</code>}
         </td>
         <td data-label={t("events.actor")}>
           <code class="breaks">{event.actor}</code>

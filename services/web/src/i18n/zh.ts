@@ -24,6 +24,7 @@ export const zh: Record<keyof typeof en, string> = {
   remove: "移除",
   resources: "资源",
   save: "保存",
+  search: "搜索",
   skip: "跳到正文",
   start: "启动",
   status: "状态",

@@ -25,7 +25,8 @@ export function Nothing({ icon, title, children }: { icon: IconName; title: stri
 }
 
 export function Trouble({ problem, again }: { problem: Problem; again?: (() => void) | undefined }) {
-  const more = problem.title === problem.detail ? null : problem.detail;
+  // the detail is for what the title does not say already
+  const more = problem.title.toLowerCase() === problem.detail.toLowerCase() ? null : problem.detail;
   return (
     <div class="trouble" role="alert">
       <Icon name="alert" />

@@ -5,6 +5,7 @@ mod bad_input;
 mod busy_people;
 mod gateway;
 mod gateway_lockout;
+mod in_a_browser;
 mod kill_anywhere;
 mod left_behind;
 mod main_job;

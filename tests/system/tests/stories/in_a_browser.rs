@@ -1,0 +1,47 @@
+//! What does a person see and do in the browser? `tests/browser/run.mjs` with a real Chromium, against
+//! an installation on the real engine.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use harness::{RealEngine, programs};
+use tokio::process::Command;
+
+use system::world::World;
+
+/// From the sign-in to the last look, on a busy machine; alone it takes half a minute.
+const STORY_AT_MOST: Duration = Duration::from_secs(180);
+const CHROMIUM: &str = "/usr/bin/chromium";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_day_in_the_browser() {
+    let world = World::on_real().await.unwrap();
+    world.blame(day(&world).await).unwrap();
+}
+
+async fn day(world: &World<RealEngine>) -> anyhow::Result<()> {
+    let folder = programs::repository().join("tests/browser");
+    ensure!(
+        std::path::Path::new(CHROMIUM).is_file(),
+        "{CHROMIUM} is missing: deploy/dev/tools.sh installs it"
+    );
+    ensure!(
+        folder.join("node_modules/.installed").is_file(),
+        "tests/browser/node_modules is missing: tests/browser/install.sh installs it"
+    );
+    let mut command = Command::new(programs::tool("node/bin/node")?);
+    command.arg("run.mjs").current_dir(folder).kill_on_drop(true).stdin(Stdio::null());
+    command.env("PORTREEVE_URL", world.installation.url());
+    command.env("PORTREEVE_TOKEN", world.installation.admin_token()?);
+    let done = tokio::time::timeout(STORY_AT_MOST, command.output()).await;
+    let output = done
+        .with_context(|| format!("not done within {} s", STORY_AT_MOST.as_secs()))?
+        .context("cannot start node")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        bail!("{}\n{said}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    println!("{said}");
+    Ok(())
+}
