@@ -185,11 +185,9 @@ async fn a_hundred_at_once_at_two_gateways_get_six_guesses_at_most() {
         let summaries: Vec<u64> = ledger
             .events
             .iter()
-            .filter_map(|recorded| match &recorded.event {
-                Event::Login(LoginEvent::LoginsRefused(refused)) if refused.entrance == Entrance::Gateway => {
-                    Some(refused.count)
-                }
-                _ => None,
+            .filter_map(|recorded| {
+                let Event::Login(LoginEvent::LoginsRefused(refused)) = &recorded.event else { return None };
+                (refused.entrance == Entrance::Gateway).then_some(refused.count)
             })
             .collect();
         ensure!(summaries.len() == 1 && summaries.iter().all(|count| *count > 20), "{summaries:?}");
