@@ -12,7 +12,6 @@ use system::world::World;
 
 /// From the sign-in to the last look, on a busy machine; alone it takes half a minute.
 const STORY_AT_MOST: Duration = Duration::from_secs(180);
-const CHROMIUM: &str = "/usr/bin/chromium";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_day_in_the_browser() {
