@@ -22,10 +22,6 @@ async fn a_day_in_the_browser() {
 async fn day(world: &World<RealEngine>) -> anyhow::Result<()> {
     let folder = programs::repository().join("tests/browser");
     ensure!(
-        std::path::Path::new(CHROMIUM).is_file(),
-        "{CHROMIUM} is missing: deploy/dev/tools.sh installs it"
-    );
-    ensure!(
         folder.join("node_modules/.installed").is_file(),
         "tests/browser/node_modules is missing: tests/browser/install.sh installs it"
     );
