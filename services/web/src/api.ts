@@ -8,6 +8,7 @@ export const CSRF_HEADER = "X-Portreeve-CSRF";
 const CSRF_KEPT = "csrf";
 /** Longer than the API takes to answer anything. */
 const ANSWER_WAIT_MS = 30_000;
+const READ_AGAIN_AFTER_MS = 500;
 
 export interface Answer<T> {
   body: T;
@@ -62,7 +63,10 @@ async function call<T>(method: string, path: string, asked: Asked = {}): Promise
   if (asked.body !== undefined) init.body = JSON.stringify(asked.body);
   let response: Response;
   try {
-    response = await fetch(path, init);
+    response = await fetch(path, init).catch((error) => {
+      if (method !== "GET" || init.signal?.aborted) throw error;
+      return onceMore(path, init);
+    });
   } catch (error) {
     throw asProblem(error);
   }
@@ -74,6 +78,12 @@ async function call<T>(method: string, path: string, asked: Asked = {}): Promise
   const position = Number(response.headers.get("portreeve-position"));
   const text = await response.text();
   return { body: (text === "" ? null : JSON.parse(text)) as T, position: position > 0 ? position : null };
+}
+
+/** A read that got no answer is asked again: a network that changes drops what is under way. */
+async function onceMore(path: string, init: RequestInit): Promise<Response> {
+  await new Promise((then) => setTimeout(then, READ_AGAIN_AFTER_MS));
+  return fetch(path, init);
 }
 
 export const get = <T>(path: string, signal?: AbortSignal) => call<T>("GET", path, signal ? { signal } : {});

@@ -12,7 +12,6 @@ use system::world::World;
 
 /// From the sign-in to the last look, on a busy machine; alone it takes half a minute.
 const STORY_AT_MOST: Duration = Duration::from_secs(180);
-const CHROMIUM: &str = "/usr/bin/chromium";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_day_in_the_browser() {
@@ -22,10 +21,6 @@ async fn a_day_in_the_browser() {
 
 async fn day(world: &World<RealEngine>) -> anyhow::Result<()> {
     let folder = programs::repository().join("tests/browser");
-    ensure!(
-        std::path::Path::new(CHROMIUM).is_file(),
-        "{CHROMIUM} is missing: deploy/dev/tools.sh installs it"
-    );
     ensure!(
         folder.join("node_modules/.installed").is_file(),
         "tests/browser/node_modules is missing: tests/browser/install.sh installs it"
