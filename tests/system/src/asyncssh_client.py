@@ -14,7 +14,8 @@ async def main():
     login = {"username": user, "password": os.environ["SSHPASS"]}
     async with asyncssh.connect(host, port, **options, **login) as connection:
         done = await asyncio.gather(*(connection.run(f"echo {n}; exit {n}") for n in range(COMMANDS)))
-        assert [(int(one.stdout), one.exit_status) for one in done] == [(n, n) for n in range(COMMANDS)]
+        said = [(one.stdout, one.stderr, one.exit_status, one.exit_signal) for one in done]
+        assert said == [(f"{n}\n", "", n, None) for n in range(COMMANDS)], said
 
         async with connection.create_process("stty size; exit 3", term_type="xterm", term_size=(91, 17)) as shell:
             said = await shell.stdout.read()

@@ -182,14 +182,15 @@ async fn a_hundred_at_once_at_two_gateways_get_six_guesses_at_most() {
         ensure!(told.stderr.contains("closed for another"), "{told:?}");
         assert_eq!(failures(&world).await?, checked);
         let ledger = Ledger::read(&world.installation).await?;
-        let summaries: Vec<u64> = ledger
-            .events
-            .iter()
-            .filter_map(|recorded| {
-                let Event::Login(LoginEvent::LoginsRefused(refused)) = &recorded.event else { return None };
-                (refused.entrance == Entrance::Gateway).then_some(refused.count)
-            })
-            .collect();
+        let told = |event: &Event| {
+            if let Event::Login(LoginEvent::LoginsRefused(refused)) = event
+                && refused.entrance == Entrance::Gateway
+            {
+                return Some(refused.count);
+            }
+            None
+        };
+        let summaries: Vec<u64> = ledger.events.iter().filter_map(|recorded| told(&recorded.event)).collect();
         ensure!(summaries.len() == 1 && summaries.iter().all(|count| *count > 20), "{summaries:?}");
         Ok(())
     };
