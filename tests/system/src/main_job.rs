@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::ledger::{Ledger, connect};
 use crate::world::{
-    DONE_AT_MOST, Inhabited, QUARANTINE_S, World, ask, create, create_running, delete, door, merged, small,
-    until, until_deleted, until_listed, until_status,
+    DONE_AT_MOST, Inhabited, QUARANTINE_S, World, ask, create, create_running, delete, door, gateway_door,
+    merged, small, until, until_deleted, until_listed, until_status,
 };
 
 /// The shortest time to live that may be asked for.
@@ -30,6 +30,8 @@ pub async fn work<E: Inhabited>(world: &World<E>) -> anyhow::Result<()> {
 
     // the password, the key that came with the request, and one that is added while it runs
     assert_eq!(door.run("whoami").await?.expect_success()?.trim(), "developer");
+    let through = gateway_door(world, &created);
+    assert_eq!(through.run("whoami").await?.expect_success().context("the gateway")?.trim(), "developer");
     let by_key = |path: &std::path::Path| harness::Ssh { proof: Proof::Key(path.to_owned()), ..door.clone() };
     assert_eq!(by_key(&early_key).run("echo key").await?.expect_success()?.trim(), "key");
     let (late_key, late_public) = ssh::new_key(folder.path(), "late").await?;
@@ -68,6 +70,9 @@ pub async fn work<E: Inhabited>(world: &World<E>) -> anyhow::Result<()> {
     door.run("true").await?.expect_refused().context("the old password stopped working before the answer")?;
     let new_door = harness::Ssh { proof: Proof::Password(new.clone()), ..door.clone() };
     assert_eq!(new_door.run("echo new").await?.expect_success()?.trim(), "new");
+    through.run("true").await?.expect_refused().context("the gateway knows that the old one is over")?;
+    let new_through = harness::Ssh { proof: Proof::Password(new.clone()), ..through };
+    assert_eq!(new_through.run("echo new").await?.expect_success()?.trim(), "new");
     let shown = api.get(&format!("/api/environments/{env}/ssh")).await?.expect(200)?;
     assert_eq!(shown.text("ssh_password")?, new);
 
