@@ -16,6 +16,7 @@ cargo=$(command -v cargo || echo "${CARGO_HOME:-${HOME:-/root}/.cargo}/bin/cargo
 # What crates.io publishes, as Cargo.lock would name it: a patch is made for exactly these bytes.
 declare -A published=(
   [russh-0.65.1]=94be3d86c71b9ed220a675c405e35c7a02565a009bf8da2e9cc13a700320a5c5
+  [socketioxide-parser-common-0.17.3]=782f1161df52e2be178cb93536af87a101751ce7a0bb9718751e79476b3df14e
 )
 
 part=''

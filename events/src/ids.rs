@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -95,14 +96,38 @@ id!(
     /// `ses-` and 12 lower-case base32 characters.
     SessionId, "session id", is_token, TOKEN_RULE);
 id!(
+    /// `shr-` and 12 lower-case base32 characters.
+    ShareId, "share id", is_token, TOKEN_RULE);
+id!(
     /// `key-` and 16 lower-case base32 characters, derived from owner and fingerprint.
     SshKeyId, "ssh key id", is_token, TOKEN_RULE);
 id!(
     /// `tok-` and 12 lower-case base32 characters.
     TokenId, "token id", is_token, TOKEN_RULE);
 id!(
+    /// `sgn-` and 12 lower-case base32 characters.
+    SignInId, "sign-in id", is_token, TOKEN_RULE);
+id!(
     /// A login name of the control plane (not of a Unix account).
     UserName, "user name", is_login_name, LOGIN_NAME_RULE);
+id!(
+    /// `srv-` and 12 lower-case base32 characters.
+    ServerId, "server id", is_server_id, SERVER_ID_RULE);
+id!(
+    /// `rel-` and 12 lower-case base32 characters.
+    RelayId, "relay id", is_token, TOKEN_RULE);
+id!(
+    /// `bat-` and 12 lower-case base32 characters.
+    BatchId, "batch id", is_token, TOKEN_RULE);
+id!(
+    /// `cmd_`, milliseconds since 1970, `_` and 12 lower-case base32 characters: as relays know commands.
+    CommandId, "command id", is_command_id, COMMAND_ID_RULE);
+id!(
+    /// `hub-` and 12 lower-case base32 characters: one life of one process that relays connect to.
+    HubId, "hub id", is_token, TOKEN_RULE);
+id!(
+    /// What an operator sorts servers and people by: a zone, a group, a label's key or value.
+    Tag, "tag", is_tag, TAG_RULE);
 id!(
     /// Digest of a caller's idempotency key.
     RequestId, "request id", is_token, TOKEN_RULE);
@@ -111,6 +136,10 @@ id!(
     PoolName, "pool name", is_pool_name, POOL_NAME_RULE);
 
 const ENV_ID_RULE: &str = "'env-' and 12 characters of a-z and 2-7";
+const SERVER_ID_RULE: &str = "'srv-' and 12 characters of a-z and 2-7";
+const COMMAND_ID_RULE: &str = "'cmd_', digits, '_' and 12 characters of a-z and 2-7";
+const TAG_RULE: &str =
+    "1 to 63 characters of A-Z, a-z, 0-9, '.', '_', '/' or '-', starting with a letter or a digit";
 const POOL_NAME_RULE: &str = "1 to 20 characters of a-z";
 
 fn is_tenant(text: &str) -> bool {
@@ -118,9 +147,27 @@ fn is_tenant(text: &str) -> bool {
 }
 
 fn is_env_id(text: &str) -> bool {
-    text.strip_prefix("env-").is_some_and(|rest| {
-        rest.len() == 12 && rest.chars().all(|c| c.is_ascii_lowercase() || ('2'..='7').contains(&c))
+    text.strip_prefix("env-").is_some_and(is_base32_of_12)
+}
+
+fn is_server_id(text: &str) -> bool {
+    text.strip_prefix("srv-").is_some_and(is_base32_of_12)
+}
+
+fn is_command_id(text: &str) -> bool {
+    text.strip_prefix("cmd_").and_then(|rest| rest.split_once('_')).is_some_and(|(ms, random)| {
+        (1..=16).contains(&ms.len()) && ms.bytes().all(|c| c.is_ascii_digit()) && is_base32_of_12(random)
     })
+}
+
+fn is_base32_of_12(text: &str) -> bool {
+    text.len() == 12 && text.chars().all(|c| c.is_ascii_lowercase() || ('2'..='7').contains(&c))
+}
+
+fn is_tag(text: &str) -> bool {
+    text.len() <= ID_LENGTH_MAX
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._/-".contains(c))
 }
 
 fn is_pool_name(text: &str) -> bool {
@@ -160,9 +207,53 @@ impl SessionId {
     }
 }
 
+impl ShareId {
+    pub fn from_seed(seed: &Uuid) -> Self {
+        Self(format!("shr-{}", base32_of(seed, 12)))
+    }
+}
+
+impl SignInId {
+    pub fn from_seed(seed: &Uuid) -> Self {
+        Self(format!("sgn-{}", base32_of(seed, 12)))
+    }
+}
+
 impl TokenId {
     pub fn from_seed(seed: &Uuid) -> Self {
         Self(format!("tok-{}", base32_of(seed, 12)))
+    }
+}
+
+impl ServerId {
+    pub fn from_seed(seed: &Uuid) -> Self {
+        Self(format!("srv-{}", base32_of(seed, 12)))
+    }
+}
+
+impl RelayId {
+    pub fn from_seed(seed: &Uuid) -> Self {
+        Self(format!("rel-{}", base32_of(seed, 12)))
+    }
+}
+
+impl BatchId {
+    pub fn from_seed(seed: &Uuid) -> Self {
+        Self(format!("bat-{}", base32_of(seed, 12)))
+    }
+}
+
+impl HubId {
+    pub fn from_seed(seed: &Uuid) -> Self {
+        Self(format!("hub-{}", base32_of(seed, 12)))
+    }
+}
+
+impl CommandId {
+    /// One server has one command in a batch, so whoever knows the batch knows its commands.
+    pub fn of(batch: &BatchId, server: &ServerId, at: DateTime<Utc>) -> Self {
+        let seed = Uuid::new_v5(&NAMESPACE, format!("command\n{batch}\n{server}").as_bytes());
+        Self(format!("cmd_{}_{}", at.timestamp_millis().max(0), base32_of(&seed, 12)))
     }
 }
 
@@ -216,6 +307,30 @@ mod tests {
         assert_eq!(EnvId::from_seed(&Uuid::nil()), id, "same seed, same id");
         for wrong in ["", "env-", "env-ABCDEFGHIJKL", "env-abc.efghijkl", "env-abcdefghijk1"] {
             assert!(EnvId::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_tag_has_no_blank_and_no_equals_sign() {
+        for right in ["prod", "eu-central-1", "team/web", "0", "A.b_c"] {
+            assert!(Tag::parse(right).is_ok(), "{right}");
+        }
+        for wrong in ["", "a b", "a=b", "-a", "ü", &"a".repeat(64)] {
+            assert!(Tag::parse(wrong).is_err(), "{wrong}");
+        }
+        let id = ServerId::from_seed(&Uuid::nil());
+        assert_eq!(ServerId::parse(id.as_str()), Ok(id));
+    }
+
+    #[test]
+    fn a_command_is_named_as_relays_know_it() {
+        let (batch, server) = (BatchId::from_seed(&Uuid::nil()), ServerId::from_seed(&Uuid::nil()));
+        let at = DateTime::from_timestamp_millis(1_700_000_000_123).unwrap();
+        let id = CommandId::of(&batch, &server, at);
+        assert!(id.as_str().starts_with("cmd_1700000000123_"), "{id}");
+        assert_eq!(CommandId::parse(id.as_str()), Ok(id));
+        for wrong in ["cmd_1", "cmd__abcdefghijkl", "cmd_x_abcdefghijkl", "cmd_1_ABCDEFGHIJKL", "cmd_1_a.b"] {
+            assert!(CommandId::parse(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -3,9 +3,13 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod access;
 pub mod aggregate;
+pub mod batch;
 pub mod catalogue;
+pub mod command;
 pub mod credential;
+pub mod decide_again;
 pub mod docs;
 pub mod env;
 pub mod envelope;
@@ -13,9 +17,12 @@ pub mod ids;
 pub mod login;
 pub mod ports;
 pub mod quota;
+pub mod relay;
 pub mod request;
 pub mod resources;
+pub mod server;
 pub mod session;
+pub mod sign_in;
 pub mod ssh_key;
 pub mod subject;
 pub mod tenant;

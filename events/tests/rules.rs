@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "rules/again.rs"]
+mod again;
+#[path = "rules/command_life.rs"]
+mod command_life;
 #[path = "rules/life.rs"]
 mod life;
 #[path = "rules/wire.rs"]

@@ -5,14 +5,20 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use async_nats::{Client, ConnectOptions, Event, Request, ServerAddr};
+use events::ids::HubId;
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::anchors::Anchors;
 use crate::cache::Cache;
+use crate::chunks::Chunks;
 use crate::config::Config;
 use crate::log::Log;
 use crate::master_keys::MasterKeys;
+use crate::outputs::Outputs;
 use crate::parked::Parked;
+use crate::presence::{Presence, PresenceError};
+use crate::recordings::Recordings;
 use crate::vault::Vault;
 use crate::{BoxError, TopologyError, wire};
 
@@ -186,6 +192,23 @@ impl Connection {
 
     pub fn vault(&self, keys: MasterKeys) -> Vault {
         Vault::new(self.client.clone(), self.api, keys)
+    }
+
+    pub fn recordings(&self, keys: MasterKeys) -> Recordings {
+        Recordings(Chunks::new(self.client.clone(), self.api, keys, wire::RECORDINGS))
+    }
+
+    pub fn outputs(&self, keys: MasterKeys) -> Outputs {
+        Outputs(Chunks::new(self.client.clone(), self.api, keys, wire::OUTPUTS))
+    }
+
+    pub fn anchors(&self) -> Anchors {
+        Anchors::new(self.client.clone(), self.api)
+    }
+
+    /// Says that this hub is there, and hears of the others; see [`Presence`].
+    pub async fn presence(&self, hub: &HubId) -> Result<Presence, PresenceError> {
+        Presence::begin(self.client.clone(), hub).await
     }
 
     pub fn parked(&self) -> Parked {

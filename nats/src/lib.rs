@@ -2,25 +2,39 @@
 //!
 //! Knows nothing of HTTP, SQL or containers.
 
+pub mod anchors;
 mod cache;
+mod chunks;
 pub mod config;
 pub mod connect;
 mod delivery;
+mod follow;
+mod history;
 pub mod log;
 pub mod master_keys;
+pub mod outputs;
 pub mod parked;
+pub mod presence;
 mod read;
+pub mod recordings;
+mod sealing;
+pub mod stored;
 pub mod tail;
 pub mod topology;
 pub mod vault;
 mod wire;
 pub mod worker;
 
+pub use anchors::{Anchors, AnchorsError, AuditBell, StoredRecord};
 pub use config::{Config, USERS, password_variable, quoted};
 pub use connect::{ConnectError, Connection, connect};
 pub use log::{AppendError, DecideError, Decided, Loaded, Log, LogError};
 pub use master_keys::{MasterKeys, MasterKeysError};
+pub use outputs::{OutputError, OutputId, Outputs};
 pub use parked::{Parked, ParkedError, ParkedMessage};
+pub use presence::{Presence, PresenceError};
+pub use recordings::{RecordingError, RecordingId, Recordings};
+pub use stored::{Stored, StoredReader};
 pub use tail::{Raw, Start, Tail, TailError, Tailed};
 pub use topology::TopologyError;
 pub use vault::{Vault, VaultError};

@@ -306,8 +306,16 @@ impl Log {
         read(message, subject)
     }
 
-    async fn batch(&self, wanted: &Wanted) -> Result<crate::read::Batch, BatchError> {
-        batch(&self.client, &self.api.direct_get(wire::EVENTS), wanted).await
+    pub(crate) async fn batch(&self, wanted: &Wanted) -> Result<crate::read::Batch, BatchError> {
+        batch(&self.client, &self.direct_get(), wanted).await
+    }
+
+    pub(crate) fn direct_get(&self) -> String {
+        self.api.direct_get(wire::EVENTS)
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 }
 
@@ -358,7 +366,7 @@ fn headers_of(subject: &Subject, expected: u64, meta: &Meta, event: &Event) -> H
 }
 
 /// Reads a message that a direct get delivered.
-fn read(message: &Message, subject: &str) -> Result<Recorded, LogError> {
+pub(crate) fn read(message: &Message, subject: &str) -> Result<Recorded, LogError> {
     let headers = message.headers.as_ref();
     let seq = wire::server_number(headers, "Nats-Sequence")
         .ok_or_else(|| LogError::Read("the server named no sequence".into()))?;

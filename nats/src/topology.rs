@@ -26,6 +26,16 @@ const PARKED_BYTES_MAX: i64 = 1 << 30;
 /// Largest value in the vault, in bytes.
 const VAULT_VALUE_BYTES_MAX: i32 = 128 << 10;
 
+/// Bytes of all recordings before further ones are refused: they must not take the log's disk.
+const RECORDINGS_BYTES_MAX: i64 = 4 << 30;
+/// A recording's chunks are removed by the server after so many days, and by nobody before.
+pub const RECORDINGS_KEPT_DAYS: u64 = 90;
+
+/// Bytes of all outputs before further ones are refused.
+const OUTPUTS_BYTES_MAX: i64 = 1 << 30;
+/// An output's chunks are removed by the server after so many days, and by nobody before.
+pub const OUTPUTS_KEPT_DAYS: u64 = 30;
+
 /// The durable consumers, named as the service that works.
 pub const WORKERS: &[&str] = &["provisioner"];
 
@@ -53,7 +63,7 @@ pub fn subjects_of(service: &str) -> Vec<String> {
     kinds.into_iter().map(|kind| format!("ev.*.{kind}.*")).collect()
 }
 
-fn streams(replicas: usize) -> [Config; 3] {
+fn streams(replicas: usize) -> [Config; 6] {
     let common = Config {
         storage: StorageType::File,
         retention: RetentionPolicy::Limits,
@@ -102,6 +112,34 @@ fn streams(replicas: usize) -> [Config; 3] {
             max_message_size: VAULT_VALUE_BYTES_MAX,
             // What is sealed does not compress.
             compression: Some(Compression::None),
+            ..common.clone()
+        },
+        Config {
+            name: wire::RECORDINGS.to_owned(),
+            description: Some("sealed chunks of recorded terminals".to_owned()),
+            subjects: vec![format!("{}*.*.*", wire::RECORDING_PREFIX)],
+            deny_purge: true,
+            max_bytes: RECORDINGS_BYTES_MAX,
+            max_age: Duration::from_secs(RECORDINGS_KEPT_DAYS * 24 * 3600),
+            compression: Some(Compression::None),
+            ..common.clone()
+        },
+        Config {
+            name: wire::OUTPUTS.to_owned(),
+            description: Some("sealed chunks of long outputs of commands".to_owned()),
+            subjects: vec![format!("{}*.*.*", wire::OUTPUT_PREFIX)],
+            deny_purge: true,
+            max_bytes: OUTPUTS_BYTES_MAX,
+            max_age: Duration::from_secs(OUTPUTS_KEPT_DAYS * 24 * 3600),
+            compression: Some(Compression::None),
+            ..common.clone()
+        },
+        Config {
+            name: wire::ANCHORS.to_owned(),
+            description: Some("signed statements about the events; never removed".to_owned()),
+            subjects: vec![wire::ANCHOR_SUBJECT.to_owned()],
+            deny_purge: true,
+            compression: Some(Compression::S2),
             ..common
         },
     ]

@@ -3,23 +3,17 @@
 use std::collections::BTreeSet;
 
 use async_nats::{Client, Request};
-use chacha20poly1305::aead::{Aead, Payload};
-use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use events::credential::SecretRef;
-use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::BoxError;
 use crate::connect::{Api, REQUEST_TIMEOUT};
-use crate::master_keys::{MasterKey, MasterKeys};
+use crate::master_keys::MasterKeys;
+use crate::sealing::{self, OpenError};
 use crate::wire::{self, ApiError, PublishAnswer, STATUS_NOT_FOUND, server_header};
 
-/// First byte of every sealed value: how the rest is laid out
-/// (length of the key id, key id, nonce of 24 bytes, ciphertext with its tag).
-const LAYOUT: u8 = 1;
-const NONCE_LENGTH: usize = 24;
 /// Longest secret, in bytes.
 pub const SECRET_LENGTH_MAX: usize = 64 << 10;
 /// Marks a key as removed, as every client of the bucket understands it.
@@ -79,7 +73,8 @@ impl Vault {
         if secret.expose_secret().len() > SECRET_LENGTH_MAX {
             return Err(VaultError::TooLong);
         }
-        let sealed = seal(self.keys.sealing(), key, secret.expose_secret().as_bytes())?;
+        let sealed = sealing::seal(&self.keys, key, secret.expose_secret().as_bytes())
+            .map_err(|_| VaultError::Randomness)?;
         Ok(Request::new().payload(sealed.into()))
     }
 
@@ -181,35 +176,12 @@ fn key_of(r: &SecretRef) -> Result<String, VaultError> {
     Ok(format!("{}.{}.{}", token(&r.owner)?, token(&r.name)?, r.version))
 }
 
-/// The full name is sealed in as associated data: a value moved to another name does not open.
-fn seal(key: &MasterKey, name: &str, secret: &[u8]) -> Result<Vec<u8>, VaultError> {
-    let mut nonce = [0u8; NONCE_LENGTH];
-    getrandom::fill(&mut nonce).map_err(|_| VaultError::Randomness)?;
-    let cipher = XChaCha20Poly1305::new((&*key.bytes).into());
-    let ciphertext = cipher
-        .encrypt(&XNonce::from(nonce), Payload { msg: secret, aad: name.as_bytes() })
-        .map_err(|_| VaultError::TooLong)?;
-    let id_length = u8::try_from(key.id.len()).map_err(|_| VaultError::Name(key.id.clone()))?;
-    Ok([&[LAYOUT, id_length], key.id.as_bytes(), &nonce, &ciphertext].concat())
-}
-
 fn open(keys: &MasterKeys, name: &str, sealed: &[u8]) -> Result<SecretString, VaultError> {
-    let damaged = || VaultError::Damaged(name.to_owned());
-    let (&[layout, id_length], rest) = sealed.split_first_chunk::<2>().ok_or_else(damaged)?;
-    if layout != LAYOUT {
-        return Err(damaged());
-    }
-    let (id, rest) = rest.split_at_checked(usize::from(id_length)).ok_or_else(damaged)?;
-    let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_LENGTH>().ok_or_else(damaged)?;
-    let id = std::str::from_utf8(id).map_err(|_| damaged())?;
-    let key =
-        keys.by_id(id).ok_or_else(|| VaultError::KeyUnknown { name: name.to_owned(), key: id.to_owned() })?;
-    let cipher = XChaCha20Poly1305::new((&*key.bytes).into());
-    let secret = cipher
-        .decrypt(&XNonce::from(*nonce), Payload { msg: ciphertext, aad: name.as_bytes() })
-        .map(Zeroizing::new)
-        .map_err(|_| damaged())?;
-    let text = std::str::from_utf8(&secret).map_err(|_| damaged())?;
+    let secret = sealing::open(keys, name, sealed).map_err(|error| match error {
+        OpenError::KeyUnknown { key } => VaultError::KeyUnknown { name: name.to_owned(), key },
+        OpenError::Damaged => VaultError::Damaged(name.to_owned()),
+    })?;
+    let text = std::str::from_utf8(&secret).map_err(|_| VaultError::Damaged(name.to_owned()))?;
     Ok(SecretString::from(text))
 }
 
@@ -221,7 +193,7 @@ mod tests {
     #[test]
     fn a_sealed_value_opens_under_its_own_name_only() {
         let (keys, _) = MasterKeys::generate().unwrap();
-        let sealed = seal(keys.sealing(), "env-a.password.1", b"correct horse").unwrap();
+        let sealed = sealing::seal(&keys, "env-a.password.1", b"correct horse").unwrap();
         assert!(!sealed.windows(7).any(|part| part == b"correct"));
         assert_eq!(open(&keys, "env-a.password.1", &sealed).unwrap().expose_secret(), "correct horse");
         assert!(matches!(open(&keys, "env-b.password.1", &sealed), Err(VaultError::Damaged(_))));

@@ -9,10 +9,24 @@ pub(crate) const EVENTS: &str = "EVENTS";
 pub(crate) const PARKED: &str = "PARKED";
 /// Stream behind the key-value bucket `VAULT`.
 pub(crate) const VAULT: &str = "KV_VAULT";
+/// Stream of the chunks of recorded terminals.
+pub(crate) const RECORDINGS: &str = "RECORDINGS";
+pub(crate) const OUTPUTS: &str = "OUTPUTS";
+
+/// Stream of what vouches for the events.
+pub(crate) const ANCHORS: &str = "ANCHORS";
 
 /// Where events are published to, and what was stored is announced on.
 pub(crate) const EVENT_PREFIX: &str = "ev.";
 pub(crate) const STORED_PREFIX: &str = "stored.";
+/// Where chunks of recordings are published to: `rec.<tenant>.<session>.<number>`.
+pub(crate) const RECORDING_PREFIX: &str = "rec.";
+pub(crate) const OUTPUT_PREFIX: &str = "out.";
+
+/// Where records about the log are published to; one literal subject, so that they have one order.
+pub(crate) const ANCHOR_SUBJECT: &str = "anchor.log";
+/// The bell of who writes them.
+pub(crate) const AUDIT_BELL: &str = "bell.audit";
 
 /// Somebody else appended first.
 pub(crate) const WRONG_LAST_SEQUENCE: u32 = 10071;

@@ -1,6 +1,7 @@
 //! How do values cross into PostgreSQL? Columns of arrays, whole numbers with their bounds.
 
-use events::Milli;
+use chrono::{DateTime, SubsecRound as _, Utc};
+use events::{Milli, Resources};
 use sqlx::postgres::PgRow;
 use sqlx::{Row, error::BoxDynError};
 
@@ -52,6 +53,11 @@ pub(crate) fn check_text<'t>(texts: impl IntoIterator<Item = &'t String>) -> Res
     }
 }
 
+/// An instant as PostgreSQL holds it: rows are the same before and after they were written.
+pub(crate) fn instant(time: DateTime<Utc>) -> DateTime<Utc> {
+    time.trunc_subsecs(6)
+}
+
 /// One column of a set of rows.
 pub(crate) fn column<'r, R, T>(rows: &'r [R], value: impl Fn(&'r R) -> T) -> Vec<T> {
     rows.iter().map(value).collect()
@@ -78,6 +84,15 @@ pub(crate) fn get_unsigned(row: &PgRow, column: &'static str) -> Result<u64, sql
 
 pub(crate) fn get_milli(row: &PgRow, column: &'static str) -> Result<Milli, sqlx::Error> {
     get_unsigned(row, column).map(Milli::from_thousandths)
+}
+
+pub(crate) fn get_resources(row: &PgRow) -> Result<Resources, sqlx::Error> {
+    Ok(Resources {
+        cpu: get_milli(row, "cpu_milli")?,
+        memory: get_milli(row, "memory_milli")?,
+        gpu: u32::try_from(get_unsigned(row, "gpu")?).map_err(|error| decode_error("gpu", error))?,
+        storage: get_milli(row, "storage_milli")?,
+    })
 }
 
 /// A text column that holds an id or another value read from text.

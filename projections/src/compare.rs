@@ -12,13 +12,18 @@ pub const DIFFERENCES_MAX: i64 = 100;
 /// Tries to reach the live position; each follows new events.
 const TRIES_MAX: u32 = 100;
 
+/// The newest event that a row stands for, as its table calls it.
+const SEQUENCE: &str = "coalesce((to_jsonb(d) ->> 'seq')::bigint, (to_jsonb(d) ->> 'released_seq')::bigint, \
+    (to_jsonb(d) ->> 'allocated_seq')::bigint)";
+
 /// The differences between the live rows and those that the log gives, at one position.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
     pub position: u64,
-    /// Live rows that the log does not give; the first hundred.
+    /// Live rows that the log does not give; the first hundred of each table, by `sequence`: the newest event
+    /// that the row stands for. `table` says where.
     pub only_live: Vec<serde_json::Value>,
-    /// Rows that the log gives and that are not live; the first hundred.
+    /// Rows that the log gives and that are not live; likewise.
     pub only_log: Vec<serde_json::Value>,
 }
 
@@ -95,8 +100,10 @@ async fn except(
     let mut found = Vec::new();
     for table in projection.tables {
         let query = format!(
-            "SELECT to_jsonb(d) || jsonb_build_object('table', '{table}') FROM \
-             (SELECT * FROM {these}.{table} EXCEPT ALL SELECT * FROM {those}.{table}) d LIMIT $1"
+            "SELECT row || jsonb_build_object('table', '{table}', 'sequence', sequence) FROM ( \
+             SELECT to_jsonb(d) AS row, {SEQUENCE} AS sequence FROM \
+             (SELECT * FROM {these}.{table} EXCEPT ALL SELECT * FROM {those}.{table}) d) r \
+             ORDER BY sequence LIMIT $1"
         );
         let rows: Vec<serde_json::Value> = sqlx::query_scalar(AssertSqlSafe(query))
             .bind(DIFFERENCES_MAX)

@@ -1,26 +1,25 @@
 //! Which environments are there, and how are they?
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use events::env::{EnvEvent, EnvFailed, EnvProgressed, EnvRequested, PortPurpose, RequestCause, Status};
 use events::ids::{EnvId, TenantId, UserName};
 use events::{Aggregate as _, Event, Recorded, Resources};
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{FromRow, QueryBuilder, Row};
 
 use crate::columns::{
-    RowError, check_text, column, decode_error, get_milli, get_parsed, get_parsed_option, get_unsigned,
-    milli, seq,
+    RowError, check_text, column, decode_error, get_parsed, get_parsed_option, get_resources, get_unsigned,
+    instant, milli, seq,
 };
 use crate::paging::{At, Page, QueryError, Window};
 use crate::pool::Projections;
 use crate::projection;
+use crate::table::{self, Stored, Table};
 
 /// What is true of an environment after its events.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EnvironmentRow {
     pub env_id: EnvId,
     #[serde(rename = "tenant_id")]
@@ -71,6 +70,19 @@ pub struct Filter {
     pub name: Option<String>,
     /// Without it, deleted ones are left out.
     pub status: Option<String>,
+}
+
+impl Filter {
+    /// The same as [`list`] asks PostgreSQL for.
+    pub(crate) fn lets_through(&self, row: &EnvironmentRow) -> bool {
+        self.tenant.as_ref().is_none_or(|tenant| *tenant == row.tenant)
+            && self.owner.as_ref().is_none_or(|owner| *owner == row.owner)
+            && self.name.as_ref().is_none_or(|name| *name == row.name)
+            && match &self.status {
+                Some(status) => *status == row.status,
+                None => !Environments::is_over(row),
+            }
+    }
 }
 
 const COLUMNS: &str = "env_id, tenant, owner, name, status, phase, code, reason, image, cpu_milli, \
@@ -140,12 +152,7 @@ impl FromRow<'_, PgRow> for EnvironmentRow {
             code: row.try_get("code")?,
             reason: row.try_get("reason")?,
             image: row.try_get("image")?,
-            resources: Resources {
-                cpu: get_milli(row, "cpu_milli")?,
-                memory: get_milli(row, "memory_milli")?,
-                gpu: u32::try_from(get_unsigned(row, "gpu")?).map_err(|error| decode_error("gpu", error))?,
-                storage: get_milli(row, "storage_milli")?,
-            },
+            resources: get_resources(row)?,
             jupyter: row.try_get("jupyter")?,
             ssh_port: port("ssh_port")?,
             jupyter_port: port("jupyter_port")?,
@@ -169,24 +176,98 @@ impl FromRow<'_, PgRow> for EnvironmentRow {
     }
 }
 
-/// Loads the rows that the events change, folds, and writes each once.
 pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) -> Result<(), RowError> {
-    let changes: Vec<(&Recorded, &EnvEvent)> = events.iter().filter_map(|event| change(event)).collect();
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let mut rows = load(connection, &changes).await?;
-    for (recorded, event) in changes {
-        let before = rows.remove(&recorded.subject.id);
-        let after = apply(before, recorded, event)?;
-        rows.insert(recorded.subject.id.clone(), after);
-    }
-    store(connection, &rows.into_values().collect::<Vec<_>>()).await
+    table::feed::<Environments>(connection, events).await
 }
 
-fn change<'e>(recorded: &'e &Recorded) -> Option<(&'e Recorded, &'e EnvEvent)> {
+pub(crate) struct Environments;
+
+impl Table for Environments {
+    type Row = EnvironmentRow;
+
+    const PROJECTION: &'static str = "environments";
+    const NAME: &'static str = "environments";
+
+    fn key(recorded: &Recorded) -> Option<String> {
+        change(recorded).map(|_| recorded.subject.id.clone())
+    }
+
+    fn key_of(row: &EnvironmentRow) -> String {
+        row.env_id.as_str().to_owned()
+    }
+
+    fn birth(row: &EnvironmentRow) -> u64 {
+        row.created_seq
+    }
+
+    fn born(row: &mut EnvironmentRow, birth: u64) {
+        row.created_seq = birth;
+    }
+
+    fn tenant(row: &EnvironmentRow) -> &TenantId {
+        &row.tenant
+    }
+
+    fn is_over(row: &EnvironmentRow) -> bool {
+        row.status == Status::Deleted.name()
+    }
+
+    /// Agrees with the fold `events::env::Env` (`tests/feeding.rs` compares).
+    fn apply(row: Option<EnvironmentRow>, recorded: &Recorded) -> Result<Option<EnvironmentRow>, RowError> {
+        let Some(event) = change(recorded) else { return Ok(row) };
+        let mut row = match (row, event) {
+            (Some(row), _) => row,
+            (None, EnvEvent::EnvRequested(asked)) => created(recorded, asked)?,
+            (None, _) => {
+                let kind = recorded.event.event_type();
+                return Err(RowError::Unfit(format!("{kind} of an environment that has no row")));
+            }
+        };
+        row.updated_at = recorded.meta.time;
+        row.seq = recorded.seq;
+        match event {
+            EnvEvent::EnvRequested(asked) => row.pending(Status::Creating, asked.deadline),
+            EnvEvent::PortBound(bound) => match bound.purpose {
+                PortPurpose::Ssh => row.ssh_port = Some(bound.port),
+                PortPurpose::Jupyter => row.jupyter_port = Some(bound.port),
+            },
+            EnvEvent::PodCreated(_) => {}
+            EnvEvent::PodReady(_) => row.settled(Status::Running),
+            EnvEvent::PodLost(lost) => {
+                row.pending(Status::Starting, lost.deadline);
+                row.progressed(&lost.as_progress());
+            }
+            EnvEvent::EnvProgressed(progressed) => row.progressed(progressed),
+            EnvEvent::EnvFailed(failed) => row.failed(failed),
+            EnvEvent::EnvStopRequested(asked) => row.pending(Status::Stopping, asked.deadline),
+            EnvEvent::EnvStopped(_) => row.settled(Status::Stopped),
+            EnvEvent::EnvStartRequested(asked) => row.pending(Status::Starting, asked.deadline),
+            EnvEvent::EnvDeleteRequested(asked) => row.pending(Status::Deleting, asked.deadline),
+            EnvEvent::EnvDeleted(_) => {
+                row.settled(Status::Deleted);
+                row.ssh_port = None;
+                row.jupyter_port = None;
+            }
+            EnvEvent::EnvEndsSoon(soon) => match soon.cause {
+                RequestCause::Idle => row.stops_at = soon.at,
+                RequestCause::TtlEnded => row.deletes_at = soon.at,
+                RequestCause::Asked | RequestCause::NeverStarted => {}
+            },
+            EnvEvent::JobMarked(marked) => row.job_until = marked.until,
+            EnvEvent::AllowListSet(set) => row.allow_list.clone_from(&set.ranges),
+        }
+        let EnvironmentRow { expires_at, job_until, stops_at, deletes_at, deadline, .. } = &mut row;
+        for time in [expires_at, job_until, stops_at, deletes_at, deadline] {
+            *time = time.map(instant);
+        }
+        check_text([&row.name, &row.image].into_iter().chain(&row.code).chain(&row.reason))?;
+        Ok(Some(row))
+    }
+}
+
+fn change(recorded: &Recorded) -> Option<&EnvEvent> {
     match &recorded.event {
-        Event::Env(event) => Some((recorded, event)),
+        Event::Env(event) => Some(event),
         Event::Tenant(_)
         | Event::Quota(_)
         | Event::Port(_)
@@ -196,72 +277,14 @@ fn change<'e>(recorded: &'e &Recorded) -> Option<(&'e Recorded, &'e EnvEvent)> {
         | Event::Session(_)
         | Event::User(_)
         | Event::Token(_)
+        | Event::SignIn(_)
+        | Event::Server(_)
+        | Event::Access(_)
+        | Event::Relay(_)
+        | Event::Batch(_)
+        | Event::Command(_)
         | Event::Request(_) => None,
     }
-}
-
-async fn load(
-    connection: &mut PgConnection,
-    changes: &[(&Recorded, &EnvEvent)],
-) -> Result<BTreeMap<String, EnvironmentRow>, RowError> {
-    let mut ids = column(changes, |(recorded, _)| recorded.subject.id.as_str());
-    ids.sort_unstable();
-    ids.dedup();
-    let mut query = QueryBuilder::new(format!("SELECT {COLUMNS} FROM environments WHERE env_id = ANY("));
-    query.push_bind(ids).push(")");
-    let rows: Vec<EnvironmentRow> = query.build_query_as().fetch_all(connection).await?;
-    Ok(rows.into_iter().map(|row| (row.env_id.as_str().to_owned(), row)).collect())
-}
-
-/// The row after the event. Agrees with the fold `events::env::Env` (`tests/feeding.rs` compares).
-fn apply(
-    row: Option<EnvironmentRow>,
-    recorded: &Recorded,
-    event: &EnvEvent,
-) -> Result<EnvironmentRow, RowError> {
-    let mut row = match (row, event) {
-        (Some(row), _) => row,
-        (None, EnvEvent::EnvRequested(asked)) => created(recorded, asked)?,
-        (None, _) => {
-            let kind = recorded.event.event_type();
-            return Err(RowError::Unfit(format!("{kind} of an environment that has no row")));
-        }
-    };
-    row.updated_at = recorded.meta.time;
-    row.seq = recorded.seq;
-    match event {
-        EnvEvent::EnvRequested(asked) => row.pending(Status::Creating, asked.deadline),
-        EnvEvent::PortBound(bound) => match bound.purpose {
-            PortPurpose::Ssh => row.ssh_port = Some(bound.port),
-            PortPurpose::Jupyter => row.jupyter_port = Some(bound.port),
-        },
-        EnvEvent::PodCreated(_) => {}
-        EnvEvent::PodReady(_) => row.settled(Status::Running),
-        EnvEvent::PodLost(lost) => {
-            row.pending(Status::Starting, lost.deadline);
-            row.progressed(&lost.as_progress());
-        }
-        EnvEvent::EnvProgressed(progressed) => row.progressed(progressed),
-        EnvEvent::EnvFailed(failed) => row.failed(failed),
-        EnvEvent::EnvStopRequested(asked) => row.pending(Status::Stopping, asked.deadline),
-        EnvEvent::EnvStopped(_) => row.settled(Status::Stopped),
-        EnvEvent::EnvStartRequested(asked) => row.pending(Status::Starting, asked.deadline),
-        EnvEvent::EnvDeleteRequested(asked) => row.pending(Status::Deleting, asked.deadline),
-        EnvEvent::EnvDeleted(_) => {
-            row.settled(Status::Deleted);
-            row.ssh_port = None;
-            row.jupyter_port = None;
-        }
-        EnvEvent::EnvEndsSoon(soon) => match soon.cause {
-            RequestCause::Idle => row.stops_at = soon.at,
-            RequestCause::TtlEnded => row.deletes_at = soon.at,
-            RequestCause::Asked | RequestCause::NeverStarted => {}
-        },
-        EnvEvent::JobMarked(marked) => row.job_until = marked.until,
-        EnvEvent::AllowListSet(set) => row.allow_list.clone_from(&set.ranges),
-    }
-    check_text([&row.name, &row.image].into_iter().chain(&row.code).chain(&row.reason))?;
-    Ok(row)
 }
 
 fn created(recorded: &Recorded, asked: &EnvRequested) -> Result<EnvironmentRow, RowError> {
@@ -348,37 +371,50 @@ const STORE: &str = "INSERT INTO environments (env_id, tenant, owner, name, stat
     updated_at = EXCLUDED.updated_at, seq = EXCLUDED.seq, job_until = EXCLUDED.job_until, \
     stops_at = EXCLUDED.stops_at, deletes_at = EXCLUDED.deletes_at";
 
-async fn store(connection: &mut PgConnection, rows: &[EnvironmentRow]) -> Result<(), RowError> {
-    sqlx::query(STORE)
-        .bind(column(rows, |row| row.env_id.as_str()))
-        .bind(column(rows, |row| row.tenant.as_str()))
-        .bind(column(rows, |row| row.owner.as_str()))
-        .bind(column(rows, |row| row.name.as_str()))
-        .bind(column(rows, |row| row.status.as_str()))
-        .bind(column(rows, |row| row.phase.as_deref()))
-        .bind(column(rows, |row| row.code.as_deref()))
-        .bind(column(rows, |row| row.reason.as_deref()))
-        .bind(column(rows, |row| row.image.as_str()))
-        .bind(column(rows, |row| milli(row.resources.cpu)))
-        .bind(column(rows, |row| milli(row.resources.memory)))
-        .bind(column(rows, |row| i64::from(row.resources.gpu)))
-        .bind(column(rows, |row| milli(row.resources.storage)))
-        .bind(column(rows, |row| row.jupyter))
-        .bind(column(rows, |row| row.ssh_port.map(i32::from)))
-        .bind(column(rows, |row| row.jupyter_port.map(i32::from)))
-        .bind(column(rows, |row| row.allow_list.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" ")))
-        .bind(column(rows, |row| row.ttl_s.map(|ttl_s| ttl_s.to_string())))
-        .bind(column(rows, |row| row.expires_at))
-        .bind(column(rows, |row| row.deadline))
-        .bind(column(rows, |row| row.created_at))
-        .bind(column(rows, |row| row.updated_at))
-        .bind(column(rows, |row| seq(row.created_seq)))
-        .bind(column(rows, |row| seq(row.seq)))
-        .bind(column(rows, |row| row.idle_s.map(|idle_s| idle_s.to_string())))
-        .bind(column(rows, |row| row.job_until))
-        .bind(column(rows, |row| row.stops_at))
-        .bind(column(rows, |row| row.deletes_at))
-        .execute(connection)
-        .await?;
-    Ok(())
+impl Stored for Environments {
+    async fn load(
+        connection: &mut PgConnection,
+        keys: Vec<String>,
+    ) -> Result<Vec<EnvironmentRow>, sqlx::Error> {
+        let mut query = QueryBuilder::new(format!("SELECT {COLUMNS} FROM environments WHERE env_id = ANY("));
+        query.push_bind(keys).push(")");
+        query.build_query_as().fetch_all(connection).await
+    }
+
+    async fn store(connection: &mut PgConnection, rows: &[EnvironmentRow]) -> Result<(), RowError> {
+        sqlx::query(STORE)
+            .bind(column(rows, |row| row.env_id.as_str()))
+            .bind(column(rows, |row| row.tenant.as_str()))
+            .bind(column(rows, |row| row.owner.as_str()))
+            .bind(column(rows, |row| row.name.as_str()))
+            .bind(column(rows, |row| row.status.as_str()))
+            .bind(column(rows, |row| row.phase.as_deref()))
+            .bind(column(rows, |row| row.code.as_deref()))
+            .bind(column(rows, |row| row.reason.as_deref()))
+            .bind(column(rows, |row| row.image.as_str()))
+            .bind(column(rows, |row| milli(row.resources.cpu)))
+            .bind(column(rows, |row| milli(row.resources.memory)))
+            .bind(column(rows, |row| i64::from(row.resources.gpu)))
+            .bind(column(rows, |row| milli(row.resources.storage)))
+            .bind(column(rows, |row| row.jupyter))
+            .bind(column(rows, |row| row.ssh_port.map(i32::from)))
+            .bind(column(rows, |row| row.jupyter_port.map(i32::from)))
+            .bind(column(rows, |row| {
+                row.allow_list.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" ")
+            }))
+            .bind(column(rows, |row| row.ttl_s.map(|ttl_s| ttl_s.to_string())))
+            .bind(column(rows, |row| row.expires_at))
+            .bind(column(rows, |row| row.deadline))
+            .bind(column(rows, |row| row.created_at))
+            .bind(column(rows, |row| row.updated_at))
+            .bind(column(rows, |row| seq(row.created_seq)))
+            .bind(column(rows, |row| seq(row.seq)))
+            .bind(column(rows, |row| row.idle_s.map(|idle_s| idle_s.to_string())))
+            .bind(column(rows, |row| row.job_until))
+            .bind(column(rows, |row| row.stops_at))
+            .bind(column(rows, |row| row.deletes_at))
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
 }

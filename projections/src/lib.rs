@@ -15,17 +15,27 @@ mod pool;
 mod projection;
 mod snapshot;
 mod status;
+mod table;
 mod wait;
 
 pub mod audit_log;
+pub mod batches;
+pub mod commands;
 pub mod compare;
 pub mod environments;
+pub mod fleet;
+pub mod grants;
 pub mod logins;
 pub mod port_mappings;
 pub mod quotas;
 pub mod rebuild;
+pub mod recordings;
+pub mod relays;
+mod server_rows;
+pub mod servers;
 pub mod sessions;
 pub mod ssh_keys;
+pub mod timeline;
 pub mod tokens;
 pub mod users;
 

@@ -5,7 +5,10 @@ use futures_util::future::BoxFuture;
 use sqlx::PgConnection;
 
 use crate::columns::RowError;
-use crate::{audit_log, environments, logins, port_mappings, quotas, sessions, ssh_keys, tokens, users};
+use crate::{
+    audit_log, batches, commands, environments, grants, logins, port_mappings, quotas, recordings, relays,
+    servers, sessions, ssh_keys, tokens, users,
+};
 
 pub(crate) type Feed =
     for<'a> fn(&'a mut PgConnection, &'a [&'a Recorded]) -> BoxFuture<'a, Result<(), RowError>>;
@@ -41,6 +44,12 @@ projections! {
     ssh_keys 1 ["ssh_keys"];
     logins 1 ["logins"];
     sessions 1 ["sessions"];
+    recordings 1 ["recordings"];
+    servers 1 ["servers"];
+    relays 1 ["relays"];
+    batches 1 ["batches"];
+    commands 1 ["commands"];
+    grants 1 ["grants", "people_groups"];
     quotas 1 ["quotas", "quota_claims"];
     audit_log 1 ["audit_log"];
     users 1 ["users"];

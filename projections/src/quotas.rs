@@ -1,22 +1,22 @@
 //! What may a tenant have in use, and what has it?
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
-use events::ids::TenantId;
+use events::ids::{EnvId, TenantId};
 use events::quota::QuotaEvent;
 use events::tenant::TenantEvent;
 use events::{Event, Limits, Milli, Recorded, Resources};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{FromRow, QueryBuilder, Row};
 
 use crate::columns::{
-    RowError, check_text, column, decode_error, get_milli, get_parsed, get_unsigned, milli, seq,
+    RowError, check_text, column, decode_error, get_milli, get_parsed, get_resources, get_unsigned, milli,
+    seq,
 };
 use crate::paging::{At, Page, QueryError, Window};
 use crate::pool::Projections;
 use crate::projection;
+use crate::table::{self, Stored, Table};
 
 /// A tenant with its limits and what it has in use.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -27,6 +27,8 @@ pub struct QuotaRow {
     pub name: Option<String>,
     pub limits: Limits,
     pub used: Used,
+    /// Terminals are recorded.
+    pub recording: bool,
     #[serde(skip)]
     pub created_seq: u64,
     pub seq: u64,
@@ -45,7 +47,7 @@ pub struct Used {
     pub storage: Milli,
 }
 
-const QUERY: &str = "SELECT q.tenant, q.name, q.limits, q.created_seq, q.seq, u.* FROM quotas q, LATERAL ( \
+const QUERY: &str = "SELECT q.tenant, q.name, q.limits, q.recording, q.created_seq, q.seq, u.* FROM quotas q, LATERAL ( \
     SELECT count(*) AS environments, coalesce(sum(cpu_milli), 0)::bigint AS cpu_milli, \
     coalesce(sum(memory_milli), 0)::bigint AS memory_milli, coalesce(sum(gpu), 0)::bigint AS gpu, \
     coalesce(sum(storage_milli), 0)::bigint AS storage_milli FROM quota_claims c WHERE c.tenant = q.tenant) u";
@@ -80,12 +82,10 @@ pub async fn list(
 
 impl FromRow<'_, PgRow> for QuotaRow {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
-        let limits: Option<serde_json::Value> = row.try_get("limits")?;
-        let limits = limits.map(serde_json::from_value).transpose();
         Ok(Self {
             tenant: get_parsed(row, "tenant")?,
             name: row.try_get("name")?,
-            limits: limits.map_err(|error| decode_error("limits", error))?.unwrap_or_default(),
+            limits: get_limits(row)?.unwrap_or_default(),
             used: Used {
                 environments: get_unsigned(row, "environments")?,
                 cpu: get_milli(row, "cpu_milli")?,
@@ -93,42 +93,81 @@ impl FromRow<'_, PgRow> for QuotaRow {
                 gpu: get_unsigned(row, "gpu")?,
                 storage: get_milli(row, "storage_milli")?,
             },
+            recording: row.try_get("recording")?,
             created_seq: get_unsigned(row, "created_seq")?,
             seq: get_unsigned(row, "seq")?,
         })
     }
 }
 
-/// What is known anew of a tenant; `None` leaves what stands in the row.
-#[derive(Default)]
-struct Change {
-    name: Option<String>,
-    limits: Option<Limits>,
-    first_seq: u64,
-    seq: u64,
+/// A tenant without what it has in use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TenantRow {
+    pub tenant: TenantId,
+    /// `None` while it is not registered.
+    pub name: Option<String>,
+    /// `None` while no limit was ever set.
+    pub limits: Option<Limits>,
+    pub recording: bool,
+    pub created_seq: u64,
+    pub seq: u64,
 }
 
-/// The last event of an environment decides: a claim, or none.
-enum Claim {
-    Held { resources: Resources, since: DateTime<Utc>, seq: u64 },
-    Released,
+/// What an environment holds of its tenant's quota.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ClaimRow {
+    pub tenant: TenantId,
+    pub env_id: EnvId,
+    pub resources: Resources,
+    pub claimed_at: DateTime<Utc>,
+    pub seq: u64,
 }
 
-#[derive(Default)]
-struct Changes<'e> {
-    tenants: BTreeMap<&'e str, Change>,
-    claims: BTreeMap<(&'e str, &'e str), Claim>,
+impl QuotaRow {
+    /// The same as [`QUERY`] asks PostgreSQL for.
+    pub(crate) fn of(tenant: &TenantRow, used: Used) -> Self {
+        Self {
+            tenant: tenant.tenant.clone(),
+            name: tenant.name.clone(),
+            limits: tenant.limits.unwrap_or_default(),
+            used,
+            recording: tenant.recording,
+            created_seq: tenant.created_seq,
+            seq: tenant.seq,
+        }
+    }
+}
+
+impl Used {
+    pub(crate) fn add(&mut self, claimed: &Resources) {
+        let sum = |one: Milli, other: Milli| {
+            Milli::from_thousandths(one.thousandths().saturating_add(other.thousandths()))
+        };
+        self.environments += 1;
+        self.cpu = sum(self.cpu, claimed.cpu);
+        self.memory = sum(self.memory, claimed.memory);
+        self.gpu = self.gpu.saturating_add(claimed.gpu.into());
+        self.storage = sum(self.storage, claimed.storage);
+    }
 }
 
 pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) -> Result<(), RowError> {
-    let mut changes = Changes::default();
-    for recorded in events {
+    table::feed::<Tenants>(connection, events).await?;
+    table::feed::<Claims>(connection, events).await
+}
+
+pub(crate) struct Tenants;
+
+impl Table for Tenants {
+    type Row = TenantRow;
+
+    const PROJECTION: &'static str = "quotas";
+    const NAME: &'static str = "quotas";
+
+    fn key(recorded: &Recorded) -> Option<String> {
         match &recorded.event {
-            Event::Tenant(TenantEvent::TenantRegistered(registered)) => {
-                check_text([&registered.name])?;
-                changes.tenant(recorded).name = Some(registered.name.clone());
-            }
-            Event::Quota(event) => changes.quota(recorded, event),
+            Event::Tenant(TenantEvent::TenantRegistered(_) | TenantEvent::TenantRecordingSet(_))
+            | Event::Quota(_) => Some(recorded.subject.tenant.as_str().to_owned()),
             Event::Tenant(TenantEvent::TenantAllowListSet(_))
             | Event::Env(_)
             | Event::Port(_)
@@ -138,90 +177,196 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
             | Event::Session(_)
             | Event::User(_)
             | Event::Token(_)
-            | Event::Request(_) => {}
+            | Event::SignIn(_)
+            | Event::Server(_)
+            | Event::Access(_)
+            | Event::Relay(_)
+            | Event::Batch(_)
+            | Event::Command(_)
+            | Event::Request(_) => None,
         }
     }
-    store_tenants(connection, &changes.tenants).await?;
-    store_claims(connection, &changes.claims).await
-}
 
-impl<'e> Changes<'e> {
-    fn tenant(&mut self, recorded: &'e Recorded) -> &mut Change {
-        let change = self
-            .tenants
-            .entry(recorded.subject.tenant.as_str())
-            .or_insert_with(|| Change { first_seq: recorded.seq, ..Change::default() });
-        change.seq = recorded.seq;
-        change
+    fn key_of(row: &TenantRow) -> String {
+        row.tenant.as_str().to_owned()
     }
 
-    fn quota(&mut self, recorded: &'e Recorded, event: &'e QuotaEvent) {
-        let tenant = recorded.subject.tenant.as_str();
-        let change = self.tenant(recorded);
-        match event {
-            QuotaEvent::QuotaSet(set) => change.limits = Some(set.limits),
-            QuotaEvent::QuotaClaimed(claimed) => {
-                let (resources, since, seq) = (claimed.resources, recorded.meta.time, recorded.seq);
-                self.claims.insert((tenant, claimed.env.as_str()), Claim::Held { resources, since, seq });
-            }
-            QuotaEvent::QuotaReleased(released) => {
-                self.claims.insert((tenant, released.env.as_str()), Claim::Released);
-            }
+    fn birth(row: &TenantRow) -> u64 {
+        row.created_seq
+    }
+
+    fn born(row: &mut TenantRow, birth: u64) {
+        row.created_seq = birth;
+    }
+
+    fn tenant(row: &TenantRow) -> &TenantId {
+        &row.tenant
+    }
+
+    fn is_over(_row: &TenantRow) -> bool {
+        false
+    }
+
+    fn apply(row: Option<TenantRow>, recorded: &Recorded) -> Result<Option<TenantRow>, RowError> {
+        let mut row = row.unwrap_or_else(|| TenantRow {
+            tenant: recorded.subject.tenant.clone(),
+            name: None,
+            limits: None,
+            recording: false,
+            created_seq: recorded.seq,
+            seq: recorded.seq,
+        });
+        row.seq = recorded.seq;
+        if let Event::Tenant(TenantEvent::TenantRegistered(registered)) = &recorded.event {
+            check_text([&registered.name])?;
+            row.name = Some(registered.name.clone());
+        } else if let Event::Tenant(TenantEvent::TenantRecordingSet(set)) = &recorded.event {
+            row.recording = set.enabled;
+        } else if let Event::Quota(QuotaEvent::QuotaSet(set)) = &recorded.event {
+            row.limits = Some(set.limits);
         }
+        Ok(Some(row))
     }
 }
 
-async fn store_tenants(
-    connection: &mut PgConnection,
-    tenants: &BTreeMap<&str, Change>,
-) -> Result<(), RowError> {
-    if tenants.is_empty() {
-        return Ok(());
+impl Stored for Tenants {
+    async fn load(connection: &mut PgConnection, keys: Vec<String>) -> Result<Vec<TenantRow>, sqlx::Error> {
+        let mut query = QueryBuilder::new("SELECT * FROM quotas WHERE tenant = ANY(");
+        query.push_bind(keys).push(")");
+        query.build_query_as().fetch_all(connection).await
     }
-    let rows: Vec<(&&str, &Change)> = tenants.iter().collect();
-    let mut limits = Vec::with_capacity(rows.len());
-    for (_, change) in &rows {
-        let json = change.limits.as_ref().map(serde_json::to_value).transpose();
-        limits.push(json.map_err(|error| RowError::Unfit(error.to_string()))?);
-    }
-    sqlx::query(
-        "INSERT INTO quotas (tenant, name, limits, created_seq, seq) \
-         SELECT * FROM UNNEST($1::text[], $2::text[], $3::jsonb[], $4::bigint[], $5::bigint[]) \
-         ON CONFLICT (tenant) DO UPDATE SET name = coalesce(EXCLUDED.name, quotas.name), \
-         limits = coalesce(EXCLUDED.limits, quotas.limits), seq = EXCLUDED.seq",
-    )
-    .bind(column(&rows, |(tenant, _)| **tenant))
-    .bind(column(&rows, |(_, change)| change.name.as_deref()))
-    .bind(limits)
-    .bind(column(&rows, |(_, change)| seq(change.first_seq)))
-    .bind(column(&rows, |(_, change)| seq(change.seq)))
-    .execute(connection)
-    .await?;
-    Ok(())
-}
 
-async fn store_claims(
-    connection: &mut PgConnection,
-    claims: &BTreeMap<(&str, &str), Claim>,
-) -> Result<(), RowError> {
-    let (mut held, mut released) = (Vec::new(), Vec::new());
-    for ((tenant, env), claim) in claims {
-        match claim {
-            Claim::Held { resources, since, seq } => held.push((*tenant, *env, resources, *since, *seq)),
-            Claim::Released => released.push((*tenant, *env)),
+    async fn store(connection: &mut PgConnection, rows: &[TenantRow]) -> Result<(), RowError> {
+        let mut limits = Vec::with_capacity(rows.len());
+        for row in rows {
+            let json = row.limits.as_ref().map(serde_json::to_value).transpose();
+            limits.push(json.map_err(|error| RowError::Unfit(error.to_string()))?);
         }
-    }
-    if !released.is_empty() {
         sqlx::query(
-            "DELETE FROM quota_claims c USING UNNEST($1::text[], $2::text[]) AS r(tenant, env_id) \
-             WHERE c.tenant = r.tenant AND c.env_id = r.env_id",
+            "INSERT INTO quotas (tenant, name, limits, recording, created_seq, seq) \
+             SELECT * FROM UNNEST($1::text[], $2::text[], $3::jsonb[], $4::boolean[], $5::bigint[], $6::bigint[]) \
+             ON CONFLICT (tenant) DO UPDATE SET name = EXCLUDED.name, limits = EXCLUDED.limits, \
+             recording = EXCLUDED.recording, seq = EXCLUDED.seq",
         )
-        .bind(column(&released, |(tenant, _)| *tenant))
-        .bind(column(&released, |(_, env)| *env))
-        .execute(&mut *connection)
+        .bind(column(rows, |row| row.tenant.as_str()))
+        .bind(column(rows, |row| row.name.as_deref()))
+        .bind(limits)
+        .bind(column(rows, |row| row.recording))
+        .bind(column(rows, |row| seq(row.created_seq)))
+        .bind(column(rows, |row| seq(row.seq)))
+        .execute(connection)
         .await?;
+        Ok(())
     }
-    if !held.is_empty() {
+}
+
+impl FromRow<'_, PgRow> for TenantRow {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            tenant: get_parsed(row, "tenant")?,
+            name: row.try_get("name")?,
+            limits: get_limits(row)?,
+            recording: row.try_get("recording")?,
+            created_seq: get_unsigned(row, "created_seq")?,
+            seq: get_unsigned(row, "seq")?,
+        })
+    }
+}
+
+fn get_limits(row: &PgRow) -> Result<Option<Limits>, sqlx::Error> {
+    let limits: Option<serde_json::Value> = row.try_get("limits")?;
+    let limits = limits.map(serde_json::from_value).transpose();
+    limits.map_err(|error| decode_error("limits", error))
+}
+
+pub(crate) struct Claims;
+
+impl Claims {
+    fn key(tenant: &TenantId, env: &EnvId) -> String {
+        format!("{tenant} {env}")
+    }
+}
+
+impl Table for Claims {
+    type Row = ClaimRow;
+
+    const PROJECTION: &'static str = "quotas";
+    const NAME: &'static str = "quota_claims";
+
+    fn key(recorded: &Recorded) -> Option<String> {
+        let tenant = &recorded.subject.tenant;
+        match &recorded.event {
+            Event::Quota(QuotaEvent::QuotaClaimed(claimed)) => Some(Self::key(tenant, &claimed.env)),
+            Event::Quota(QuotaEvent::QuotaReleased(released)) => Some(Self::key(tenant, &released.env)),
+            Event::Quota(QuotaEvent::QuotaSet(_))
+            | Event::Tenant(_)
+            | Event::Env(_)
+            | Event::Port(_)
+            | Event::Credential(_)
+            | Event::SshKey(_)
+            | Event::Login(_)
+            | Event::Session(_)
+            | Event::User(_)
+            | Event::Token(_)
+            | Event::SignIn(_)
+            | Event::Server(_)
+            | Event::Access(_)
+            | Event::Relay(_)
+            | Event::Batch(_)
+            | Event::Command(_)
+            | Event::Request(_) => None,
+        }
+    }
+
+    fn key_of(row: &ClaimRow) -> String {
+        Self::key(&row.tenant, &row.env_id)
+    }
+
+    fn birth(row: &ClaimRow) -> u64 {
+        row.seq
+    }
+
+    fn born(row: &mut ClaimRow, birth: u64) {
+        row.seq = birth;
+    }
+
+    fn tenant(row: &ClaimRow) -> &TenantId {
+        &row.tenant
+    }
+
+    fn is_over(_row: &ClaimRow) -> bool {
+        false
+    }
+
+    /// The last event of an environment decides: a claim, or none.
+    fn apply(row: Option<ClaimRow>, recorded: &Recorded) -> Result<Option<ClaimRow>, RowError> {
+        let Event::Quota(event) = &recorded.event else { return Ok(row) };
+        Ok(match event {
+            QuotaEvent::QuotaSet(_) => row,
+            QuotaEvent::QuotaReleased(_) => None,
+            QuotaEvent::QuotaClaimed(claimed) => Some(ClaimRow {
+                tenant: recorded.subject.tenant.clone(),
+                env_id: claimed.env.clone(),
+                resources: claimed.resources,
+                claimed_at: recorded.meta.time,
+                seq: recorded.seq,
+            }),
+        })
+    }
+}
+
+impl Stored for Claims {
+    async fn load(connection: &mut PgConnection, keys: Vec<String>) -> Result<Vec<ClaimRow>, sqlx::Error> {
+        let mut query =
+            QueryBuilder::new("SELECT * FROM quota_claims WHERE (tenant, env_id) IN (SELECT * FROM UNNEST(");
+        let parts: Vec<(&str, &str)> = keys.iter().filter_map(|key| key.split_once(' ')).collect();
+        query.push_bind(column(&parts, |(tenant, _)| (*tenant).to_owned()));
+        query.push("::text[], ").push_bind(column(&parts, |(_, env)| (*env).to_owned()));
+        query.push("::text[]))");
+        query.build_query_as().fetch_all(connection).await
+    }
+
+    async fn store(connection: &mut PgConnection, rows: &[ClaimRow]) -> Result<(), RowError> {
         sqlx::query(
             "INSERT INTO quota_claims (tenant, env_id, cpu_milli, memory_milli, gpu, storage_milli, \
              claimed_at, seq) \
@@ -231,16 +376,40 @@ async fn store_claims(
              memory_milli = EXCLUDED.memory_milli, gpu = EXCLUDED.gpu, \
              storage_milli = EXCLUDED.storage_milli, claimed_at = EXCLUDED.claimed_at, seq = EXCLUDED.seq",
         )
-        .bind(column(&held, |(tenant, ..)| *tenant))
-        .bind(column(&held, |(_, env, ..)| *env))
-        .bind(column(&held, |(_, _, resources, ..)| milli(resources.cpu)))
-        .bind(column(&held, |(_, _, resources, ..)| milli(resources.memory)))
-        .bind(column(&held, |(_, _, resources, ..)| i64::from(resources.gpu)))
-        .bind(column(&held, |(_, _, resources, ..)| milli(resources.storage)))
-        .bind(column(&held, |(.., since, _)| *since))
-        .bind(column(&held, |(.., at)| seq(*at)))
+        .bind(column(rows, |row| row.tenant.as_str()))
+        .bind(column(rows, |row| row.env_id.as_str()))
+        .bind(column(rows, |row| milli(row.resources.cpu)))
+        .bind(column(rows, |row| milli(row.resources.memory)))
+        .bind(column(rows, |row| i64::from(row.resources.gpu)))
+        .bind(column(rows, |row| milli(row.resources.storage)))
+        .bind(column(rows, |row| row.claimed_at))
+        .bind(column(rows, |row| seq(row.seq)))
         .execute(connection)
         .await?;
+        Ok(())
     }
-    Ok(())
+
+    async fn remove(connection: &mut PgConnection, rows: &[ClaimRow]) -> Result<(), RowError> {
+        sqlx::query(
+            "DELETE FROM quota_claims c USING UNNEST($1::text[], $2::text[]) AS r(tenant, env_id) \
+             WHERE c.tenant = r.tenant AND c.env_id = r.env_id",
+        )
+        .bind(column(rows, |row| row.tenant.as_str()))
+        .bind(column(rows, |row| row.env_id.as_str()))
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+}
+
+impl FromRow<'_, PgRow> for ClaimRow {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            tenant: get_parsed(row, "tenant")?,
+            env_id: get_parsed(row, "env_id")?,
+            resources: get_resources(row)?,
+            claimed_at: row.try_get("claimed_at")?,
+            seq: get_unsigned(row, "seq")?,
+        })
+    }
 }

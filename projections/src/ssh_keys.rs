@@ -111,6 +111,12 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
             | Event::Session(_)
             | Event::User(_)
             | Event::Token(_)
+            | Event::SignIn(_)
+            | Event::Server(_)
+            | Event::Access(_)
+            | Event::Relay(_)
+            | Event::Batch(_)
+            | Event::Command(_)
             | Event::Request(_) => {}
         }
     }

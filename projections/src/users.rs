@@ -98,6 +98,12 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
             | Event::Login(_)
             | Event::Session(_)
             | Event::Token(_)
+            | Event::SignIn(_)
+            | Event::Server(_)
+            | Event::Access(_)
+            | Event::Relay(_)
+            | Event::Batch(_)
+            | Event::Command(_)
             | Event::Request(_) => {}
         }
     }

@@ -5,6 +5,7 @@
 import { mkdirSync } from "node:fs";
 import { launch, person, Complaints } from "./chromium.mjs";
 import { audit } from "./axe.mjs";
+import { enter } from "./enter.mjs";
 import { steps } from "./story.mjs";
 import { looks } from "./looks.mjs";
 import { prepare } from "./people.mjs";
@@ -24,6 +25,9 @@ const world = {
   ...(await prepare(url, token)),
   page: await person(browser, url, complaints),
   complaints,
+  url,
+  /** Somebody signs in, the story's own person if nobody is named. */
+  enter: (page, who = world) => enter(page, who),
   another: (look) => person(browser, url, complaints, look),
   /** Looks at a page as it is now: for everybody's use, and for the eye. */
   async look(page, name) {

@@ -1,10 +1,14 @@
 // What does a developer do on an ordinary day? Each step ends where the next begins.
 import { SHOWN_AT_MOST_MS } from "./chromium.mjs";
 import { ssh } from "./openssh.mjs";
+import { servers } from "./servers.mjs";
+import { terminal } from "./terminal.mjs";
 import { holds, until } from "./until.mjs";
 
 /** An environment is up by then, on a busy machine. */
 const RUNNING_AT_MOST_MS = 60_000;
+/** JupyterLab starts beside the environment, and is a large page. */
+const NOTEBOOKS_AT_MOST_MS = 60_000;
 /** Wrong passwords until the address is locked out. */
 const GUESSES = 5;
 const NAME = "my-first";
@@ -66,6 +70,7 @@ async function create(world) {
   holds(await button(page, "Create").isDisabled(), "what the quota does not leave can be asked for");
   await look(page, "create-beyond");
   await button(page, "Small").click();
+  await page.getByLabel("JupyterLab").check();
   await page.getByText("Keys, allow-list, image").click();
   await look(page, "create");
   await button(page, "Create").click();
@@ -79,8 +84,7 @@ async function untilRunning({ page, look }) {
   await page.getByText("Ready: accepts connections").waitFor();
   await fact(page, "SSH command").locator("code").waitFor();
   await look(page, "environment");
-  // neither has another end yet
-  holds((await page.getByText("Terminal").count()) === 0, "a terminal is offered");
+  await page.getByRole("link", { name: "Open terminal" }).waitFor();
 }
 
 async function revealAndCopy(world) {
@@ -174,6 +178,17 @@ async function allowList({ page, look }) {
   await page.getByText("Allow-list set").waitFor();
 }
 
+/** Through the control plane, in a tab of its own. */
+async function notebooks({ page, id }) {
+  await page.goto(`/environments/${id}`);
+  const opened = page.context().waitForEvent("page");
+  await button(page, "Open JupyterLab").click();
+  const lab = await opened;
+  await lab.locator("#jp-main-dock-panel").waitFor({ timeout: NOTEBOOKS_AT_MOST_MS });
+  holds(lab.url().includes(`/jupyter/${id}/`) && !lab.url().includes("token"), `JupyterLab is at ${lab.url()}`);
+  await lab.close();
+}
+
 async function keys({ page, look }) {
   await page.getByRole("link", { name: "SSH keys" }).click();
   await page.getByText("No keys yet").waitFor();
@@ -202,7 +217,7 @@ async function events(world) {
   await page.getByText("Nothing happened yet").waitFor();
   // somebody else's doing arrives by itself
   const other = await another();
-  await enter(other, world);
+  await world.enter(other);
   await other.goto(`/environments/${id}`);
   await button(other, "Stop").click();
   await row(page, "EnvStopped").waitFor();
@@ -210,15 +225,6 @@ async function events(world) {
   await look(other, "environment-stopped");
   await other.context().close();
   await row(page, "EnvStopRequested").getByRole("button").click();
-}
-
-/** The short way in, for whoever is not the story's subject. */
-export async function enter(page, { username, password }) {
-  await page.goto("/");
-  await page.locator('input[name="username"]').fill(username);
-  await page.locator('input[name="password"]').fill(password);
-  await page.keyboard.press("Enter");
-  await page.locator(".shell").waitFor();
 }
 
 async function signOut({ page }) {
@@ -242,7 +248,10 @@ export const steps = [
   ["the session is listed", sessions],
   ["wrong passwords are listed and lock the address out", lockout],
   ["unlock", unlock],
+  ...servers,
   ["allow-list", allowList, 422],
+  ...terminal,
+  ["JupyterLab opens", notebooks],
   ["keys", keys, 409],
   ["events arrive", events],
   ["sign out", signOut],

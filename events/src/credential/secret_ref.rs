@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::ids::{EnvId, TenantId};
+use crate::ids::{EnvId, ServerId, TenantId};
 
 /// Where a secret lies in the vault.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -35,6 +35,17 @@ impl SecretRef {
         Self { owner: env.to_string(), name: "jupyter".to_owned(), version: Uuid::nil() }
     }
 
+    /// With what one logs in to a server: a password, or a private key as OpenSSH PEM without a passphrase.
+    pub fn server_login(server: &ServerId, version: Uuid) -> Self {
+        Self { owner: server.to_string(), name: "server-login".to_owned(), version }
+    }
+
+    /// The key whose certificates open servers that trust it, as OpenSSH PEM. Not that of environments: what
+    /// opens one kind opens nothing of the other.
+    pub fn server_ca() -> Self {
+        Self::of_installation("server-ca")
+    }
+
     /// The key whose certificates open the inner door of every environment, as OpenSSH PEM.
     pub fn user_ca() -> Self {
         Self::of_installation("user-ca")
@@ -43,6 +54,11 @@ impl SecretRef {
     /// The host key of the SSH gateways, as OpenSSH PEM: one for all of them.
     pub fn gateway_host_key() -> Self {
         Self::of_installation("gateway-host-key")
+    }
+
+    /// The seed of the Ed25519 key that signs anchors, base64; keys are counted from 1.
+    pub fn audit_key(number: u32) -> Self {
+        Self { version: Uuid::from_u128(number.into()), ..Self::of_installation("audit-key") }
     }
 
     fn of_installation(name: &str) -> Self {

@@ -1,5 +1,6 @@
 //! Who got in, who did not, and which addresses are closed?
 
+pub mod come_in;
 pub mod lockout;
 pub mod record;
 pub mod unlock;
@@ -17,12 +18,14 @@ use crate::ids::SessionId;
 use lockout::Attempts;
 
 /// By which door.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Entrance {
     DirectPort,
     Gateway,
     WebTerminal,
+    /// JupyterLab, through the control plane.
+    Jupyter,
 }
 
 impl Entrance {
@@ -31,6 +34,7 @@ impl Entrance {
             Self::DirectPort => "direct_port",
             Self::Gateway => "gateway",
             Self::WebTerminal => "web_terminal",
+            Self::Jupyter => "jupyter",
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Does this session begin? Once.
 
-use super::{Session, SessionEvent, SessionOpened, SessionRefusal};
+use super::{Session, SessionEvent, SessionOpened, SessionRefusal, Stage};
 use crate::aggregate::Decision;
 
 pub fn open(state: &Session, opened: SessionOpened) -> Decision<SessionEvent, SessionRefusal> {
-    Ok((*state == Session::Absent).then(|| opened.into()))
+    Ok((state.stage == Stage::Absent).then(|| opened.into()))
 }

@@ -1,6 +1,7 @@
 //! What happens to a tenant?
 
 pub mod allow_list;
+pub mod recording;
 pub mod register;
 
 use chrono::{DateTime, Utc};
@@ -25,11 +26,19 @@ pub struct TenantAllowListSet {
     pub ranges: Vec<IpNet>,
 }
 
+/// Whether terminals of the tenant's environments are recorded was changed; it holds for terminals opened later.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TenantRecordingSet {
+    pub enabled: bool,
+}
+
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tenant {
     /// `None` while it does not exist.
     pub name: Option<String>,
     pub allow_list: Vec<IpNet>,
+    /// Terminals opened from now on are recorded.
+    pub records: bool,
 }
 
 impl Aggregate for Tenant {
@@ -39,6 +48,7 @@ impl Aggregate for Tenant {
         match event {
             TenantEvent::TenantRegistered(registered) => self.name = Some(registered.name.clone()),
             TenantEvent::TenantAllowListSet(set) => self.allow_list.clone_from(&set.ranges),
+            TenantEvent::TenantRecordingSet(set) => self.records = set.enabled,
         }
     }
 }

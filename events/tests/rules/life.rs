@@ -2,10 +2,12 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use events::catalogue::EnvEvent;
+use events::decide_again::{Again, decide_again};
 use events::env::*;
-use events::ids::{PoolName, UserName};
-use events::{Aggregate, CATALOGUE, Event, Kind, Resources};
+use events::ids::{PoolName, TenantId, UserName};
+use events::{Aggregate, CATALOGUE, Cause, Event, Kind, Recorded, Resources, Subject};
 use proptest::prelude::*;
+use uuid::Uuid;
 
 fn t(second: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000, 0).unwrap() + TimeDelta::seconds(second)
@@ -54,6 +56,12 @@ fn step() -> impl Strategy<Value = Step> {
 fn door(now: DateTime<Utc>) -> InnerDoor {
     let port = u16::try_from(now.timestamp() % 60_000).unwrap();
     InnerDoor { addr: ([10, 0, 0, 1], port).into(), host_key: "ssh-ed25519 AAAA".into() }
+}
+
+fn recorded(seq: u64, event: EnvEvent, at: DateTime<Utc>) -> Recorded {
+    let subject = Subject::new(TenantId::parse("acme").unwrap(), Kind::Env, "env-abcdefghijkl");
+    let cause = Cause::new(Uuid::from_u128(seq.into()), "user:alice");
+    Recorded { seq, subject, meta: cause.meta(0, at), event: event.into() }
 }
 
 fn decide(state: &Env, step: &Step, now: DateTime<Utc>) -> Option<EnvEvent> {
@@ -138,6 +146,30 @@ proptest! {
         }
     }
 
+    /// Each event of a life is what the rule says again of what was before it; and not what another event would be.
+    #[test]
+    fn the_same_rule_gives_the_same_event_again(
+        steps in prop::collection::vec((0i64..200, step()), 0..60)
+    ) {
+        let (mut state, mut past, mut second) = (Env::default(), Vec::<Recorded>::new(), 0);
+        for (pause, step) in steps {
+            second += pause;
+            let Some(event) = decide(&state, &step, t(second)) else { continue };
+            // events are stamped a moment after the rule was asked
+            let at = t(second) + TimeDelta::milliseconds(7);
+            let decided = recorded(past.len() as u64 + 1, event.clone(), at);
+            let again = decide_again(&past, &decided);
+            prop_assert_eq!(&again.again, &Again::Same, "{:?} on {}", &decided, &again.state);
+            let foreign = EnvEvent::from(EnvStopped {});
+            if state.status != Status::Stopping {
+                let foreign = recorded(past.len() as u64 + 1, foreign, at);
+                prop_assert_eq!(decide_again(&past, &foreign).again, Again::Nothing);
+            }
+            state.evolve(&event, at);
+            past.push(decided);
+        }
+    }
+
     /// Even a history that no rule would have made can be folded.
     #[test]
     fn evolve_never_fails_on_any_sequence(picks in prop::collection::vec((any::<prop::sample::Index>(), -1000i64..1_000_000), 0..80)) {
@@ -162,7 +194,13 @@ fn fold_all(history: &[(Event, DateTime<Utc>)]) {
             Kind::SshKey => fold::<events::ssh_key::SshKey>(history),
             Kind::Login => fold::<events::login::Login>(history),
             Kind::Session => fold::<events::session::Session>(history),
+            Kind::Server => fold::<events::server::Server>(history),
+            Kind::Access => fold::<events::access::Access>(history),
+            Kind::Relay => fold::<events::relay::Relay>(history),
+            Kind::Batch => fold::<events::batch::Batch>(history),
+            Kind::Command => fold::<events::command::Command>(history),
             Kind::User => fold::<events::user::User>(history),
+            Kind::SignIn => fold::<events::sign_in::SignIn>(history),
             Kind::Token => fold::<events::token::Token>(history),
             Kind::Request => fold::<events::request::Request>(history),
         }

@@ -49,6 +49,24 @@ fn no_golden_file_stands_for_nothing() {
 }
 
 #[test]
+fn a_session_is_in_an_environment_or_on_a_server() {
+    let path = folder().join("SessionOpened.v1.json");
+    let golden: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut there = golden.clone();
+    there.as_object_mut().unwrap().remove("env");
+    let read = |json: &Value| {
+        Event::from_wire(events::Kind::Session, "SessionOpened", 1, json.to_string().as_bytes())
+    };
+    assert!(read(&there).is_err(), "it must be somewhere");
+    there["server"] = "srv-abcdefghijkl".into();
+    assert_eq!(read(&there).unwrap().to_json(), there);
+    let row = CATALOGUE.iter().find(|row| row.name == "SessionOpened").unwrap();
+    let schema = serde_json::to_value((row.schema)()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    assert!(validator.is_valid(&there) && validator.is_valid(&golden), "{schema:#}");
+}
+
+#[test]
 fn a_wire_name_is_used_once() {
     let names: BTreeSet<_> = CATALOGUE.iter().map(|event| event.name).collect();
     assert_eq!(names.len(), CATALOGUE.len());

@@ -1,8 +1,10 @@
 //! Does the adapter keep its word against a real server?
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod anchors;
 mod decide;
 mod permissions;
+mod recordings;
 mod stand;
 mod tail;
 mod topology;

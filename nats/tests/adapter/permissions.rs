@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::stand::*;
 
 const USERS: [&str; 7] = ["setup", "api", "provisioner", "projector", "audit", "gateway", "relay"];
-const STREAMS: [&str; 3] = ["EVENTS", "PARKED", "KV_VAULT"];
+const STREAMS: [&str; 6] = ["EVENTS", "PARKED", "KV_VAULT", "RECORDINGS", "OUTPUTS", "ANCHORS"];
 /// A refused publish has no answer.
 const NO_ANSWER: Duration = Duration::from_millis(400);
 
@@ -75,7 +75,10 @@ async fn seed(server: &NatsServer) {
     // A message without a body, which an intruder would send on as an empty request.
     api.request("ev.acme.quota.empty", "".into()).await.unwrap();
     api.request("$KV.VAULT.a.b.c", "sealed".into()).await.unwrap();
+    api.request("rec.acme.ses-a.1", "sealed".into()).await.unwrap();
+    raw(server, "relay").await.request("out.acme.cmd_1_a.1", "sealed".into()).await.unwrap();
     raw(server, "provisioner").await.request("parked.provisioner.1", "poison".into()).await.unwrap();
+    raw(server, "audit").await.request("anchor.log", "signed".into()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,8 +162,12 @@ async fn setup_cannot_aim_a_consumer_at_the_log() {
 async fn headers_that_make_the_server_forget_are_refused() {
     let server = seeded().await;
     let client = raw(&server, "api").await;
-    let before = info(&client, "EVENTS").await;
-    for subject in ["ev.acme.quota.kept", "$KV.VAULT.a.b.c"] {
+    let audit = raw(&server, "audit").await;
+    let streams = ["EVENTS", "RECORDINGS", "ANCHORS"];
+    let all = async || join_all(streams.map(|stream| info(&client, stream))).await;
+    let before = all().await;
+    for subject in ["ev.acme.quota.kept", "$KV.VAULT.a.b.c", "rec.acme.ses-a.1", "anchor.log"] {
+        let client = if subject == "anchor.log" { &audit } else { &client };
         for (name, value) in [("Nats-Rollup", "all"), ("Nats-Rollup", "sub"), ("Nats-TTL", "1s")] {
             let mut headers = async_nats::HeaderMap::new();
             headers.insert(name, value);
@@ -169,7 +176,7 @@ async fn headers_that_make_the_server_forget_are_refused() {
             assert!(answer["error"].is_object(), "{name}: {value} on {subject}: {answer}");
         }
     }
-    assert_eq!(info(&client, "EVENTS").await, before);
+    assert_eq!(all().await, before);
 }
 
 /// The file and the catalogue say the same about who states what.
@@ -215,6 +222,54 @@ async fn only_who_needs_secrets_reaches_the_vault_and_only_a_worker_its_messages
     }
 }
 
+/// Who records appends, who shows reads; the relay of terminals cannot read what others' showed.
+#[tokio::test(flavor = "multi_thread")]
+async fn recordings_are_appended_by_who_records_and_read_by_who_shows_them() {
+    let server = seeded().await;
+    for name in USERS {
+        let client = raw(&server, name).await;
+        let tried = [
+            ("rec.acme.ses-a.1", "sealed"),
+            ("LOG.API.DIRECT.GET.RECORDINGS", r#"{"seq":1}"#),
+            ("$JS.API.DIRECT.GET.RECORDINGS", r#"{"seq":1}"#),
+            ("LOG.API.STREAM.MSG.GET.RECORDINGS", r#"{"seq":1}"#),
+        ];
+        let answers = join_all(tried.map(async |(subject, body)| {
+            let request = client.request(subject.to_owned(), body.into());
+            let answer = tokio::time::timeout(NO_ANSWER * 3, request).await;
+            matches!(answer, Ok(Ok(answer)) if !answer.payload.starts_with(b"{\"error\"") && !answer.payload.starts_with(b"{\"type\""))
+        }))
+        .await;
+        let (appends, reads) = (["api", "gateway"].contains(&name), name == "api");
+        assert_eq!(answers, [appends, reads, false, false], "{name}");
+    }
+}
+
+/// Who runs commands appends their outputs, who shows them reads; who logs in to servers reads no other secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn outputs_are_appended_by_who_runs_and_read_by_who_shows_them() {
+    let server = seeded().await;
+    for name in USERS {
+        let client = raw(&server, name).await;
+        let tried = [
+            ("out.acme.cmd_1_a.1", "sealed"),
+            ("LOG.API.DIRECT.GET.OUTPUTS", r#"{"seq":1}"#),
+            ("$JS.API.DIRECT.GET.OUTPUTS", r#"{"seq":1}"#),
+            ("LOG.API.DIRECT.GET.KV_VAULT.$KV.VAULT.srv-a.server-login.x", ""),
+            ("LOG.API.DIRECT.GET.KV_VAULT.$KV.VAULT.env-a.password.x", ""),
+        ];
+        let answers = join_all(tried.map(async |(subject, body)| {
+            let request = client.request(subject.to_owned(), body.into());
+            let answer = tokio::time::timeout(NO_ANSWER * 3, request).await;
+            matches!(answer, Ok(Ok(answer)) if !answer.payload.starts_with(b"{\"error\"") && !answer.payload.starts_with(b"{\"type\""))
+        }))
+        .await;
+        let secrets = ["api", "provisioner"].contains(&name);
+        let expected = [name == "relay", name == "api", false, secrets || name == "relay", secrets];
+        assert_eq!(answers, expected, "{name}");
+    }
+}
+
 /// What lets people in must not be able to tell passwords, nor change the key it vouches with.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gateway_reads_what_checks_a_password_and_what_opens_a_door_and_writes_its_host_key() {
@@ -238,6 +293,50 @@ async fn the_gateway_reads_what_checks_a_password_and_what_opens_a_door_and_writ
         let written = tokio::time::timeout(NO_ANSWER * 3, gateway.put(&secret, &"other".into())).await;
         assert_eq!(matches!(written, Ok(Ok(()))), may_write, "{secret:?}");
     }
+}
+
+/// Who vouches for the log is nobody who writes it: anchors are appended by `audit` alone, and its signing keys
+/// are read and made by it alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn anchors_are_appended_by_audit_alone_and_its_keys_are_its_own() {
+    let server = seeded().await;
+    raw(&server, "audit").await.request("$KV.VAULT._sys.audit-key.1", "sealed".into()).await.unwrap();
+    for name in USERS {
+        let client = raw(&server, name).await;
+        let tried = [
+            ("anchor.log", "signed"),
+            ("anchor.other", "signed"),
+            ("LOG.API.DIRECT.GET.ANCHORS", r#"{"seq":1}"#),
+            ("LOG.API.DIRECT.GET.KV_VAULT.$KV.VAULT._sys.audit-key.1", ""),
+            ("LOG.API.DIRECT.GET.KV_VAULT.$KV.VAULT._sys.audit-key.*", ""),
+            ("$KV.VAULT._sys.audit-key.2", "sealed"),
+        ];
+        let answers = join_all(tried.map(async |(subject, body)| {
+            let request = client.request(subject.to_owned(), body.into());
+            let answer = tokio::time::timeout(NO_ANSWER * 3, request).await;
+            matches!(answer, Ok(Ok(answer)) if answer.status.is_none() && !answer.payload.starts_with(b"{\"error\""))
+        }))
+        .await;
+        let (own, reads) = (name == "audit", ["api", "audit"].contains(&name));
+        assert_eq!(answers, [own, false, reads, own, own, own], "{name}");
+    }
+}
+
+/// The API rings and audit hears it; nobody else can do either.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bell_of_audit_is_rung_by_the_api() {
+    let server = seeded().await;
+    let mut bell = user(&server, "audit").await.anchors().bell().await.unwrap();
+    for name in USERS {
+        let client = raw(&server, name).await;
+        client.publish("bell.audit", name.into()).await.unwrap();
+        client.flush().await.unwrap();
+    }
+    let mut all = BTreeSet::new();
+    while let Ok(Some(wish)) = tokio::time::timeout(NO_ANSWER * 3, bell.next()).await {
+        all.insert(String::from_utf8_lossy(&wish).into_owned());
+    }
+    assert_eq!(all, BTreeSet::from(["api".to_owned()]));
 }
 
 /// The attacks are real: an administrator of the account LOG, whom only this test makes, succeeds.

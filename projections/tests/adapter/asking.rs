@@ -1,9 +1,13 @@
 //! Are rows given out by tenant, filter and page?
 
 use events::Kind;
+use events::access::Scope;
+use events::access::may::{Visible, scopes_of};
 use events::ids::TenantId;
-use projections::{QueryError, audit_log, environments, tokens, users};
+use events::server::{ServerEvent, ServerRegistered};
+use projections::{QueryError, audit_log, environments, servers, tokens, users};
 
+use crate::server_story::{server, settings, tag};
 use crate::story::{Story, env, instant, tenant};
 use crate::{feed_all, fresh};
 
@@ -35,6 +39,43 @@ async fn pages_join_to_the_whole_and_tenants_are_apart() {
     assert!(environments::list(&projections, &deleted, None, 10).await.unwrap().items.is_empty());
     let wrong = users::list(&projections, None, Some("bm9uc2Vuc2U"), 10).await;
     assert!(matches!(wrong, Err(QueryError::CursorInvalid)), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn servers_are_found_by_what_they_are_labelled_with() {
+    let (_postgres, projections) = fresh().await;
+    let mut story = Story::default();
+    for which in 0..12 {
+        let settings = settings(which, &server(which));
+        let registered = ServerEvent::from(ServerRegistered { settings });
+        story.append(&tenant(which), server(which).as_str(), registered);
+    }
+    feed_all(&projections, &story.log, 5).await;
+    let list = async |filter: servers::Filter| {
+        let page = servers::list(&projections, &filter, None, 500).await.unwrap();
+        page.items.into_iter().map(|row| row.server_id).collect::<Vec<_>>()
+    };
+    let of = |numbers: &[u8]| numbers.iter().rev().map(|which| server(*which)).collect::<Vec<_>>();
+    let all = servers::Filter::default;
+    assert_eq!(list(servers::Filter { zone: Some(tag("dmz")), ..all() }).await, of(&[0, 2, 4, 6, 8, 10]));
+    assert_eq!(list(servers::Filter { group: Some(tag("web")), ..all() }).await, of(&[0, 3, 6, 9]));
+    let label = Some((tag("env"), tag("prod")));
+    assert_eq!(list(servers::Filter { label, ..all() }).await, of(&[0, 2, 4, 6, 8, 10]));
+    let label = Some((tag("prod"), tag("env")));
+    assert_eq!(list(servers::Filter { label, ..all() }).await, []);
+    assert_eq!(list(servers::Filter { name: Some("server 'quoted\" 3".into()), ..all() }).await, of(&[3]));
+    assert_eq!(list(servers::Filter { ok: Some(true), ..all() }).await, []);
+    let seen = |scopes: &[Scope]| Some(Visible::In(scopes.iter().cloned().collect()));
+    assert_eq!(list(servers::Filter { visible: seen(&[]), ..all() }).await, []);
+    let label = Scope::Label { key: tag("env"), value: tag("prod") };
+    for scope in [Scope::Server(server(7)), Scope::Zone(tag("dmz")), Scope::Group(tag("web")), label] {
+        let is_in =
+            |which: &u8| scopes_of(&server(*which), &settings(*which, &server(*which))).contains(&scope);
+        let expected: Vec<u8> = (0..12).filter(is_in).collect();
+        assert!(!expected.is_empty());
+        let filter = servers::Filter { visible: seen(std::slice::from_ref(&scope)), ..all() };
+        assert_eq!(list(filter).await, of(&expected), "{scope:?}");
+    }
 }
 
 #[tokio::test]

@@ -2,12 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use events::access::Access;
+use events::batch::Batch;
+use events::command::{Command, CommandEvent};
 use events::env::{Env, PortPurpose, Status};
-use events::ids::{EnvId, TenantId, TokenId, UserName};
+use events::ids::{BatchId, CommandId, EnvId, RelayId, ServerId, TenantId, TokenId, UserName};
 use events::ports::{Port, parse_port_id};
 use events::quota::Quota;
-use events::session::{Session, SessionEvent};
+use events::relay::Relay;
+use events::server::{Server, Stage as ServerStage};
+use events::session::{Session, SessionEvent, Stage};
 use events::ssh_key::SshKey;
+use events::tenant::Tenant;
 use events::token::Token;
 use events::user::User;
 use events::{Event, Kind, Recorded};
@@ -58,7 +64,7 @@ async fn a_long_history_is_followed_and_nothing_is_parked() {
         assert_eq!((status.parked_subjects, status.unreadable), (0, 0), "{status:?}");
     }
     let kinds: std::collections::BTreeSet<_> = log.iter().map(|event| event.event.event_type()).collect();
-    assert!(kinds.len() >= 30, "the story is too dull: {kinds:?}");
+    assert!(kinds.len() >= 43, "the story is too dull: {kinds:?}");
 }
 
 async fn assert_folds(projections: &Projections, log: &[Recorded]) {
@@ -66,6 +72,8 @@ async fn assert_folds(projections: &Projections, log: &[Recorded]) {
     assert_ports(projections, log).await;
     assert_quotas(projections, log).await;
     assert_people(projections, log).await;
+    assert_servers(projections, log).await;
+    assert_commands(projections, log).await;
     assert_logins_and_sessions(projections, log).await;
     assert_audit(projections, log).await;
 }
@@ -151,6 +159,7 @@ async fn assert_quotas(projections: &Projections, log: &[Recorded]) {
     for subject in Story::subjects(log, Kind::Tenant) {
         let row = quotas::get(projections, &subject.tenant).await.unwrap().value.unwrap();
         assert_eq!(row.name, Some(subject.tenant.to_string()));
+        assert_eq!(row.recording, Story::fold::<Tenant>(log, &subject).records);
     }
 }
 
@@ -189,6 +198,82 @@ async fn assert_people(projections: &Projections, log: &[Recorded]) {
     }
 }
 
+async fn assert_servers(projections: &Projections, log: &[Recorded]) {
+    let mut shown = Vec::new();
+    for subject in Story::subjects(log, Kind::Server) {
+        let id = ServerId::parse(subject.id.as_str()).unwrap();
+        let row = servers::get(projections, Some(&subject.tenant), &id).await.unwrap().value.unwrap();
+        assert_eq!(row.server, Story::fold::<Server>(log, &subject));
+        let history: Vec<&Recorded> = log.iter().filter(|event| event.subject == subject).collect();
+        assert_eq!((row.created_at, row.created_seq), (history[0].meta.time, history[0].seq));
+        let last = history.last().unwrap();
+        assert_eq!((row.updated_at, row.seq), (last.meta.time, last.seq));
+        let tested = history.iter().rev().find(|event| event.event.event_type() == "ConnectionTested");
+        let tested_at = row.server.tested.as_ref().and(tested.map(|event| event.meta.time));
+        assert_eq!(row.tested_at, tested_at);
+        let gathered = history.iter().rev().find(|event| event.event.event_type() == "FactsGathered");
+        assert_eq!(row.facts_at, row.server.facts.as_ref().and(gathered.map(|event| event.meta.time)));
+        if row.server.stage == ServerStage::There {
+            shown.push(row);
+        }
+    }
+    shown.sort_by_key(|row| std::cmp::Reverse(row.created_seq));
+    let listed = servers::list(projections, &servers::Filter::default(), None, 500).await.unwrap();
+    assert_eq!(listed.items, shown);
+    for subject in Story::subjects(log, Kind::Access) {
+        let fold: Access = Story::fold(log, &subject);
+        let rows = grants::list(projections, Some(&subject.tenant), None, None, 500).await.unwrap();
+        let found: BTreeMap<_, _> = rows.items.into_iter().map(|row| (row.servers, row.grants)).collect();
+        assert_eq!(found, fold.grants);
+        let rows = grants::people_groups(projections, Some(&subject.tenant), None, 500).await.unwrap();
+        let found: BTreeMap<_, _> = rows.items.into_iter().map(|row| (row.name, row.members)).collect();
+        assert_eq!(found, fold.groups);
+    }
+}
+
+async fn assert_commands(projections: &Projections, log: &[Recorded]) {
+    for subject in Story::subjects(log, Kind::Relay) {
+        let id = RelayId::parse(subject.id.as_str()).unwrap();
+        let row = relays::get(projections, Some(&subject.tenant), &id).await.unwrap().value.unwrap();
+        let fold: Relay = Story::fold(log, &subject);
+        assert_eq!((Some(&row.settings), row.revoked), (fold.settings.as_ref(), fold.revoked));
+        assert_eq!((row.epoch, &row.hub), (fold.epoch, &fold.connected));
+    }
+    for subject in Story::subjects(log, Kind::Batch) {
+        let id = BatchId::parse(subject.id.as_str()).unwrap();
+        let row = batches::get(projections, &batches::Filter::default(), &id).await.unwrap().value.unwrap();
+        let fold: Batch = Story::fold(log, &subject);
+        let requested = fold.requested.unwrap();
+        assert_eq!((row.cancelled_at.is_some(), &row.command), (fold.cancelled, &requested.command));
+        let shown = commands::of_batch(projections, &id).await.unwrap().value;
+        let servers: Vec<_> = shown.iter().map(|row| row.server_id.clone()).collect();
+        assert_eq!(servers, requested.servers, "a command for each server");
+        let counts = row.counts;
+        let ended = counts.completed + counts.failed + counts.timed_out + counts.lost + counts.cancelled;
+        assert_eq!(ended + counts.pending(), row.servers);
+        for listed in shown {
+            let id = &listed.command_id;
+            let subject = events::Subject::new(subject.tenant.clone(), Kind::Command, id.as_str());
+            let fold: Command = Story::fold(log, &subject);
+            let whole = commands::get(projections, None, None, id).await.unwrap().value.unwrap();
+            let outcome = fold.outcome().map(|outcome| outcome.name().to_owned());
+            let pending = if fold.attempts.is_empty() { "queued" } else { "dispatched" };
+            assert_eq!(whole.status, outcome.unwrap_or_else(|| pending.to_owned()), "{whole:?}");
+            assert_eq!((whole.attempts, whole.late.is_some()), (fold.attempts.len() as u64, fold.late));
+            let completed = log.iter().filter(|recorded| recorded.subject == subject).find_map(|recorded| {
+                let Event::Command(CommandEvent::CommandCompleted(event)) = &recorded.event else {
+                    return None;
+                };
+                Some((event.exit_code, event.stdout.bytes()))
+            });
+            assert_eq!(whole.exit_code.zip(whole.stdout.map(|kept| kept.bytes)), completed, "byte by byte");
+        }
+    }
+    for subject in Story::subjects(log, Kind::Command) {
+        assert!(CommandId::parse(subject.id.as_str()).is_ok());
+    }
+}
+
 async fn assert_logins_and_sessions(projections: &Projections, log: &[Recorded]) {
     let logins = logins::list(projections, &logins::Filter::default(), None, 500).await.unwrap();
     let expected = log.iter().filter(|event| event.subject.kind == Kind::Login).count();
@@ -208,14 +293,35 @@ async fn assert_logins_and_sessions(projections: &Projections, log: &[Recorded])
     for subject in Story::subjects(log, Kind::Session) {
         let id = events::ids::SessionId::parse(subject.id.as_str()).unwrap();
         let row = sessions::get(projections, Some(&subject.tenant), &id).await.unwrap().value.unwrap();
-        assert_eq!(row.closed_at.is_some(), Story::fold::<Session>(log, &subject) == Session::Closed);
+        assert_eq!(row.closed_at.is_some(), Story::fold::<Session>(log, &subject).stage == Stage::Closed);
         assert_eq!(row.bytes_out.is_some(), row.closed_at.is_some());
         let opened = log.iter().filter(|recorded| recorded.subject == subject).find_map(|recorded| {
             let Event::Session(SessionEvent::SessionOpened(event)) = &recorded.event else { return None };
             Some(event)
         });
-        assert_eq!(row.client, opened.unwrap().client);
+        let opened = opened.unwrap();
+        assert_eq!(row.client, opened.client);
+        assert_eq!(
+            (row.env_id.as_ref(), row.server_id.as_ref()),
+            (opened.place.env(), opened.place.server())
+        );
+        assert_recordings(projections, &id, &Story::fold(log, &subject)).await;
     }
+}
+
+async fn assert_recordings(projections: &Projections, id: &events::ids::SessionId, session: &Session) {
+    for (number, fold) in &session.recordings {
+        let row = recordings::get(projections, None, id, *number).await.unwrap().value.unwrap();
+        assert_eq!((row.bytes, row.sha256.clone().unwrap_or_default()), (fold.bytes, fold.sha256.clone()));
+        assert_eq!(row.complete, fold.end.is_some_and(|end| end.complete));
+        assert_eq!((row.env_id.as_ref(), row.server_id.as_ref()), (fold.place.env(), fold.place.server()));
+        match fold.end {
+            Some(end) => assert_eq!(row.ended_at, Some(end.at)),
+            None => assert_eq!(row.ended_at.is_some(), session.stage == Stage::Closed, "{row:?}"),
+        }
+    }
+    let absent = recordings::get(projections, None, id, 9).await.unwrap().value;
+    assert_eq!(absent, None);
 }
 
 async fn assert_audit(projections: &Projections, log: &[Recorded]) {

@@ -2,12 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod asking;
+mod cast;
+mod command_story;
 mod crash;
 mod feeding;
 mod fencing;
 mod parking;
 mod rebuilding;
+mod server_story;
 mod story;
+mod time_travel;
 mod waiting;
 
 use events::Recorded;

@@ -5,20 +5,24 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use events::credential::{CredentialEvent, KeysAttached, PasswordIssued, SecretRef};
 use events::env::{
-    self, Env, EnvEvent, EnvFailed, EnvProgressed, EnvRequested, InnerDoor, Phase, PodCreated, PortBound,
-    PortPurpose, RequestCause,
+    self, Env, EnvFailed, EnvProgressed, InnerDoor, Phase, PodCreated, PortBound, PortPurpose, RequestCause,
 };
-use events::ids::{EnvId, PoolName, SessionId, TenantId, TokenId, UserName};
+use events::ids::{EnvId, SessionId, TenantId, TokenId};
 use events::login::{Entrance, LoginFailed, LoginLocked, LoginSucceeded, LoginUnlocked, LoginsRefused};
 use events::ports::{self, Port, PortAllocated, PortBlocked, port_id};
 use events::quota::{self, Quota, QuotaSet};
-use events::session::{self, Session, SessionClosed, SessionOpened};
+use events::session::{
+    self, RecordingEnded, RecordingKept, RecordingStarted, Session, SessionClosed, SessionOpened,
+};
 use events::ssh_key::{self, SshKey, SshKeyAdded};
-use events::tenant::{Tenant, TenantRegistered};
+use events::tenant::{self, Tenant, TenantRegistered};
 use events::token::{self, Token, TokenIssued};
 use events::user::{self, Role, User, UserRegistered};
-use events::{Aggregate, AggregateEvent, Cause, Event, Kind, Limits, Milli, Recorded, Resources, Subject};
+use events::{Aggregate, AggregateEvent, Cause, Event, Kind, Limits, Milli, Recorded, Subject};
 use uuid::Uuid;
+
+pub use crate::cast::{asked, env, owner, requested, tenant};
+use crate::cast::{ip, place, pool, ranges, resources};
 
 /// Instants are whole microseconds, as the log writes them.
 pub fn instant(second: u64) -> DateTime<Utc> {
@@ -70,7 +74,7 @@ impl Story {
     }
 
     /// Looks at the aggregate, and appends what the rule decides.
-    fn decide<A: Aggregate, R: std::fmt::Debug>(
+    pub fn decide<A: Aggregate, R: std::fmt::Debug>(
         &mut self,
         tenant: &TenantId,
         id: &str,
@@ -108,6 +112,8 @@ impl Story {
         let tenant = tenant(which);
         let env = env(which);
         match what % 30 {
+            _ if (180..210).contains(&what) => self.step_of_command(what - 180, which, &tenant),
+            _ if what >= 210 => self.step_of_server(what, which, &tenant),
             0..=11 => self.step_of_env(what % 30, which, &tenant, &env),
             12..=14 => self.step_of_port(what % 30, which, &tenant, &env),
             15..=17 => self.step_of_quota(what % 30, which, &tenant, &env),
@@ -180,6 +186,9 @@ impl Story {
     fn step_of_quota(&mut self, what: u8, which: u8, tenant: &TenantId, env: &EnvId) {
         if what == 17 && which.is_multiple_of(2) {
             self.decide::<Tenant, _>(tenant, tenant.as_str(), |state, _| {
+                if state.name.is_some() {
+                    return tenant::recording::set_recording(state, which.is_multiple_of(4)).map_err(drop);
+                }
                 Ok::<_, ()>(
                     state.name.is_none().then(|| TenantRegistered { name: tenant.to_string() }.into()),
                 )
@@ -230,26 +239,62 @@ impl Story {
         self.append(tenant, id, Event::Login(event));
     }
 
+    /// A session has up to three recordings; its session id is that of the steps of people.
+    fn step_of_recording(&mut self, what: u8, which: u8, tenant: &TenantId, env: &EnvId) {
+        let seed = Uuid::new_v5(&Uuid::nil(), format!("{tenant}{}", self.log.len() / 40).as_bytes());
+        let (id, at) = (SessionId::from_seed(&seed), self.now());
+        let (place, recording) = (place(which, env), u32::from(which % 3) + 1);
+        self.decide::<Session, _>(tenant, id.as_str(), |state, _| {
+            let Some(before) = state.recordings.get(&recording) else {
+                let (user, entrance) = ("alice".into(), Entrance::Gateway);
+                let started = RecordingStarted { place, recording, user, entrance, cols: 80, rows: 24, at };
+                return session::record::start(state, started);
+            };
+            let (chunks, bytes) = (before.chunks + 1, before.bytes + u64::from(which) + 1);
+            let sha256 = format!("digest {bytes}");
+            if what == 22 {
+                return session::record::keep(
+                    state,
+                    RecordingKept { place, recording, chunks, bytes, sha256 },
+                );
+            }
+            let (duration_ms, lost_bytes, complete) = (7, u64::from(which % 2), which.is_multiple_of(2));
+            let ended = RecordingEnded {
+                place,
+                recording,
+                chunks,
+                bytes,
+                sha256,
+                duration_ms,
+                lost_bytes,
+                complete,
+                at,
+            };
+            session::record::end(state, ended)
+        });
+    }
+
     fn step_of_people(&mut self, what: u8, which: u8, tenant: &TenantId, env: &EnvId) {
         let system = TenantId::system();
         let (owner, at) = (owner(which), self.now());
         match what {
+            22 | 23 if which.is_multiple_of(5) => self.step_of_recording(what, which, tenant, env),
             22 | 23 => {
                 let seed = Uuid::new_v5(&Uuid::nil(), format!("{tenant}{}", self.log.len() / 40).as_bytes());
                 let id = SessionId::from_seed(&seed);
-                let (env, ip, user) = (env.clone(), ip(which), "developer".to_owned());
+                let (place, ip, user) = (place(which, env), ip(which), "developer".to_owned());
                 self.decide::<Session, _>(tenant, id.as_str(), |state, _| {
                     if what == 22 {
                         let (entrance, method) = (Entrance::WebTerminal, "certificate".into());
                         let client = which.is_multiple_of(2).then(|| format!("client {which}"));
                         session::open::open(
                             state,
-                            SessionOpened { env, ip, entrance, user, method, client, at },
+                            SessionOpened { place, ip, entrance, user, method, client, at },
                         )
                     } else {
                         let (bytes_in, bytes_out) = (which.into(), u64::MAX - u64::from(which));
                         let reason = "client_left".into();
-                        session::close::close(state, SessionClosed { env, bytes_in, bytes_out, reason, at })
+                        session::close::close(state, SessionClosed { place, bytes_in, bytes_out, reason, at })
                     }
                 });
             }
@@ -303,70 +348,4 @@ impl Story {
             }
         }
     }
-}
-
-/// One of two tenants; an environment always has the same.
-pub fn tenant(which: u8) -> TenantId {
-    TenantId::parse(if (which % 12).is_multiple_of(2) { "acme" } else { "umbrella" }).unwrap()
-}
-
-/// One of twelve.
-pub fn env(which: u8) -> EnvId {
-    EnvId::from_seed(&Uuid::from_u128(u128::from(which % 12) + 1))
-}
-
-fn owner(which: u8) -> UserName {
-    UserName::parse(format!("user{}", which % 5)).unwrap()
-}
-
-fn pool() -> PoolName {
-    PoolName::parse("main").unwrap()
-}
-
-fn ip(which: u8) -> std::net::IpAddr {
-    if which.is_multiple_of(2) {
-        [203, 0, 113, which].into()
-    } else {
-        [0x2001, 0xdb8, 0, 0, 0, 0, 0, which.into()].into()
-    }
-}
-
-fn ranges(which: u8) -> Vec<ipnet::IpNet> {
-    (0..which % 3).map(|n| format!("10.{n}.{which}.0/24").parse().unwrap()).collect()
-}
-
-fn resources(which: u8) -> Resources {
-    Resources {
-        cpu: Milli::from_thousandths(u64::from(which) * 250),
-        memory: Milli::from_thousandths(500),
-        gpu: u32::from(which % 3),
-        storage: Milli::MAX,
-    }
-}
-
-/// What is asked for in these stories.
-pub fn asked(which: u8, now: DateTime<Utc>) -> EnvRequested {
-    EnvRequested {
-        name: format!("env 'quoted\" {which}"),
-        owner: owner(which),
-        image: if which.is_multiple_of(2) { String::new() } else { "registry/image:1".into() },
-        resources: resources(which),
-        ssh_public_keys: vec!["ssh-ed25519 AAAA".into()],
-        jupyter: which.is_multiple_of(3),
-        ttl_s: match which % 3 {
-            0 => None,
-            1 => Some(3_600),
-            _ => Some(u64::MAX),
-        },
-        idle_s: which.is_multiple_of(2).then_some(3_600),
-        allow_list: ranges(which),
-        datasets: vec![],
-        gateway_only: false,
-        deadline: env::deadlines::create(now),
-    }
-}
-
-/// An event of an environment that is `asked` for as the story's twelve are.
-pub fn requested(which: u8, now: DateTime<Utc>) -> Event {
-    Event::Env(EnvEvent::from(asked(which, now)))
 }

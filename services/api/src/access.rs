@@ -3,15 +3,15 @@
 //! | role | sees | does |
 //! | --- | --- | --- |
 //! | admin | everything in every tenant | everything |
-//! | operator | the tenant's environments, sessions, logins, keys, audit log | everything with the tenant's environments, rebuilds |
-//! | developer | own environments, keys and tokens | everything with those |
+//! | operator | the tenant's environments, servers, sessions, logins, keys, audit log | everything with the tenant's environments and servers, rebuilds |
+//! | developer | own environments, keys and tokens; servers that are granted | everything with those; on servers what is granted |
 //! | auditor | everything of the tenant, who it is and what it asked included | nothing |
 //!
 //! What somebody may not see does not exist for them (404); what they see and may not do is
 //! `forbidden` (403).
 
 use events::Kind;
-use events::ids::{TenantId, UserName};
+use events::ids::{SignInId, TenantId, UserName};
 use events::user::Role;
 
 use crate::problem::Problem;
@@ -25,6 +25,8 @@ pub struct Caller {
     pub owner: UserName,
     pub tenant: TenantId,
     pub role: Role,
+    /// By which it acts, unless it showed an API token with this request: what is opened so ends with it.
+    pub sign_in: Option<SignInId>,
 }
 
 /// Whose something is; `None` where it belongs to nobody in particular.
@@ -44,12 +46,12 @@ impl Caller {
         }
     }
 
-    /// An event in a tap. What people are and what they asked (`user`, `token`, `request`) is shown
+    /// An event in a tap. What people are and what they asked (`user`, `sign_in`, `token`, `request`) is shown
     /// to admins and auditors only; ports and limits are no person's and not shown to developers.
     pub fn sees_event(&self, kind: Kind, whose: &Whose) -> bool {
         let Some(tenant) = &whose.tenant else { return self.role == Role::Admin };
         match kind {
-            Kind::User | Kind::Token | Kind::Request => {
+            Kind::User | Kind::SignIn | Kind::Token | Kind::Request => {
                 matches!(self.role, Role::Admin | Role::Auditor) && self.sees(tenant, whose.owner.as_ref())
             }
             Kind::Tenant => self.role == Role::Admin || *tenant == self.tenant,
@@ -59,7 +61,12 @@ impl Caller {
             | Kind::Credential
             | Kind::SshKey
             | Kind::Login
-            | Kind::Session => self.sees(tenant, whose.owner.as_ref()),
+            | Kind::Session
+            | Kind::Server
+            | Kind::Access
+            | Kind::Relay
+            | Kind::Batch
+            | Kind::Command => self.sees(tenant, whose.owner.as_ref()),
         }
     }
 
@@ -71,6 +78,11 @@ impl Caller {
     /// The owner a list is confined to; `None` means all.
     pub fn owner_seen(&self) -> Option<&UserName> {
         (self.role == Role::Developer).then_some(&self.owner)
+    }
+
+    /// Whether it acts by this sign-in.
+    pub fn is_by(&self, sign_in: &str) -> bool {
+        self.sign_in.as_ref().is_some_and(|own| own.as_str() == sign_in)
     }
 
     /// Auditors change nothing.
@@ -121,7 +133,7 @@ mod tests {
     }
 
     fn caller(role: Role) -> Caller {
-        Caller { actor: "user:me".to_owned(), owner: name("me"), tenant: tenant("a"), role }
+        Caller { actor: "user:me".to_owned(), owner: name("me"), tenant: tenant("a"), role, sign_in: None }
     }
 
     fn whose(id: Option<&str>, owner: Option<&str>) -> Whose {
@@ -155,7 +167,7 @@ mod tests {
 
     #[test]
     fn who_people_are_is_for_admins_and_auditors() {
-        for kind in [Kind::User, Kind::Token, Kind::Request] {
+        for kind in [Kind::User, Kind::SignIn, Kind::Token, Kind::Request] {
             for role in ROLES {
                 let seen = caller(role).sees_event(kind, &whose(Some("a"), Some("me")));
                 assert_eq!(seen, matches!(role, Role::Admin | Role::Auditor), "{role:?} {kind:?}");

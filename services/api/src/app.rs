@@ -4,19 +4,27 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use audit::time_travel::TimeTravel;
+use entrance::refusals::Refusals;
+use entrance::visit::Visits;
+use entrance::way_in::WayIn;
 use ipnet::IpNet;
 use kit::health::Health;
-use nats::{Log, Vault};
+use nats::{Anchors, Log, Outputs, Recordings, Vault};
 use projections::Projections;
+use reach::Reach;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::hashing::Hashing;
 use crate::idempotency::Fingerprints;
+use crate::jupyter::Jupyter;
 use crate::live::Live;
 use crate::login_keys::LoginKeys;
 use crate::metrics::Metrics;
 use crate::rate_limits::RateLimits;
+use crate::sign_ins::SignIns;
+use crate::terminal::shells::Terminals;
 
 /// Handed to every route; cheap to clone.
 #[derive(Clone)]
@@ -25,14 +33,29 @@ pub struct App(Arc<Parts>);
 pub struct Parts {
     pub log: Log,
     pub vault: Vault,
+    pub recordings: Recordings,
+    pub outputs: Outputs,
+    pub anchors: Anchors,
     pub projections: Projections,
+    /// What was.
+    pub time_travel: TimeTravel,
     pub live: Live,
     pub health: Health,
     pub metrics: Metrics,
     pub login_keys: LoginKeys,
     pub fingerprints: Fingerprints,
     pub hashing: Hashing,
+    pub sign_ins: Arc<SignIns>,
     pub rate_limits: RateLimits,
+    /// How an entrance of ours gets into an environment.
+    pub way_in: WayIn,
+    /// What is recorded of who got in.
+    pub visits: Visits,
+    /// How often closed addresses were turned away.
+    pub refusals: Arc<Refusals>,
+    /// How anybody gets into a server.
+    pub reach: Reach,
+    pub jupyter: Jupyter,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// HTTP is served over TLS.
@@ -42,6 +65,11 @@ pub struct Parts {
     pub create_wait: Duration,
     /// Places for event streams.
     pub taps: Arc<Semaphore>,
+    /// Places for recordings that are shown.
+    pub playbacks: Arc<Semaphore>,
+    /// Places for checks of the whole log.
+    pub checks: Arc<Semaphore>,
+    pub terminals: Terminals,
     pub shutdown: CancellationToken,
 }
 

@@ -5,7 +5,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use chrono::Utc;
-use events::ids::{TenantId, TokenId, UserName};
+use events::ids::{SignInId, TenantId, TokenId, UserName};
 use events::token::{Token, validity};
 use events::user::{User, UserRegistered};
 use sha2::{Digest, Sha256};
@@ -14,9 +14,11 @@ use subtle::ConstantTimeEq;
 pub use crate::access::Caller;
 use crate::app::App;
 use crate::browser_session;
-use crate::login_keys::SignedIn;
+use crate::login_keys::{Login, SignedIn};
 use crate::problem::Problem;
 
+/// Of a refusal because the sign-in is over.
+pub const SIGNED_OUT: &str = "signed_out";
 /// Longer credentials are not looked at.
 const BEARER_LENGTH_MAX: usize = 4096;
 /// API tokens read `ptr_<12 characters of the id>_<40 characters>`, lower-case base32.
@@ -71,10 +73,7 @@ async fn identify(app: &App, headers: &HeaderMap) -> Result<Caller, Problem> {
     let token = bearer(headers).ok_or_else(unauthorized)?;
     match token_id(token) {
         Some(_) => by_token(app, &issued(app, token).await?.ok_or_else(unauthorized)?).await,
-        None => {
-            let user = app.login_keys.check(token).ok_or_else(unauthorized)?;
-            by_user(app, user).await
-        }
+        None => by_login(app, app.login_keys.check(token).ok_or_else(unauthorized)?).await,
     }
 }
 
@@ -82,11 +81,26 @@ async fn by_session(app: &App, headers: &HeaderMap) -> Result<Caller, Problem> {
     let shown = browser_session::shown(headers).ok_or_else(unauthorized)?;
     let fits = |token: &&str| token.len() <= BEARER_LENGTH_MAX;
     let mut known = shown.tokens.into_iter().filter(fits);
-    match known.find_map(|token| app.login_keys.check_session(token, shown.word)) {
-        Some(SignedIn::User(name)) => by_user(app, name).await,
-        Some(SignedIn::Token(id)) => by_token(app, &id).await,
-        None => Err(unauthorized()),
+    let login = known.find_map(|token| app.login_keys.check_session(token, shown.word));
+    by_login(app, login.ok_or_else(unauthorized)?).await
+}
+
+async fn by_login(app: &App, login: Login) -> Result<Caller, Problem> {
+    let caller = match login.who {
+        SignedIn::User(name) => by_user(app, name).await?,
+        SignedIn::Token(id) => by_token(app, &id).await?,
+    };
+    let signed_in = of_sign_in(app, caller, Some(&login.sign_in)).await;
+    signed_in.map_err(|problem| if problem.code() == SIGNED_OUT { unauthorized() } else { problem })
+}
+
+/// The caller by this sign-in, if that is not over.
+async fn of_sign_in(app: &App, caller: Caller, sign_in: Option<&SignInId>) -> Result<Caller, Problem> {
+    let Some(id) = sign_in else { return Ok(caller) };
+    if !app.sign_ins.is_open(&caller.tenant, id).await? {
+        return Err(Problem::new(SIGNED_OUT, "the sign-in that opened this has ended; sign in again"));
     }
+    Ok(Caller { sign_in: Some(id.clone()), ..caller })
 }
 
 /// The id of an API token whose text this is.
@@ -97,6 +111,19 @@ pub async fn issued(app: &App, text: &str) -> Result<Option<TokenId>, Problem> {
     let ours =
         known.issued.is_some_and(|issued| bool::from(issued.digest.as_bytes().ct_eq(digest.as_bytes())));
     Ok(ours.then_some(id))
+}
+
+/// Who acted under this name (`user:<name>`, `token:<id>`) by this sign-in, if they may still act:
+/// otherwise `unauthorized`, or `signed_out`.
+pub async fn by_actor(app: &App, actor: &str, sign_in: Option<&SignInId>) -> Result<Caller, Problem> {
+    let caller = match actor.strip_prefix("user:").and_then(|name| UserName::parse(name).ok()) {
+        Some(name) => by_user(app, name).await?,
+        None => {
+            let id = actor.strip_prefix("token:").and_then(|id| TokenId::parse(id).ok());
+            by_token(app, &id.ok_or_else(unauthorized)?).await?
+        }
+    };
+    of_sign_in(app, caller, sign_in).await
 }
 
 /// A token that may be used now.
@@ -113,23 +140,25 @@ pub async fn by_token(app: &App, id: &TokenId) -> Result<Caller, Problem> {
         owner: issued.owner.clone(),
         tenant: issued.tenant.clone(),
         role: issued.role,
+        sign_in: None,
     })
 }
 
 async fn by_user(app: &App, name: UserName) -> Result<Caller, Problem> {
     let registered = registered(app, &name).await?.ok_or_else(unauthorized)?;
-    Ok(Caller {
-        actor: format!("user:{name}"),
-        owner: name,
-        tenant: registered.tenant,
-        role: registered.role,
-    })
+    Ok(of_user(name, registered))
 }
 
 /// A user who may log in.
 pub async fn registered(app: &App, name: &UserName) -> Result<Option<UserRegistered>, Problem> {
     let user = app.log.load::<User>(&TenantId::system(), name.as_str()).await?.state;
     Ok(user.registered.filter(|_| !user.disabled))
+}
+
+/// As whom a user acts.
+pub fn of_user(name: UserName, registered: UserRegistered) -> Caller {
+    let UserRegistered { tenant, role, .. } = registered;
+    Caller { actor: format!("user:{name}"), owner: name, tenant, role, sign_in: None }
 }
 
 impl FromRequestParts<App> for Caller {

@@ -1,6 +1,7 @@
 //! Which request is this, through everything that it sets in motion? `X-Request-Id` or `traceparent`.
 
 use axum::http::HeaderMap;
+use axum::http::request::Parts;
 use events::ids::NAMESPACE;
 use uuid::Uuid;
 
@@ -17,6 +18,11 @@ pub struct Correlation {
 }
 
 impl Correlation {
+    /// What the request was given when it came in.
+    pub fn of_parts(parts: &Parts) -> Self {
+        parts.extensions.get::<Self>().cloned().unwrap_or_else(|| Self::of(&parts.headers))
+    }
+
     /// A UUID in `X-Request-Id` is taken as it is, other texts by their digest, then the trace id;
     /// a request that brings nothing gets a new one.
     pub fn of(headers: &HeaderMap) -> Self {

@@ -6,6 +6,7 @@ use events::env::{Env, EnvRefusal, PortPurpose, Status};
 use events::ids::{EnvId, TenantId};
 use events::{Cause, Kind, Resources, Subject};
 use ipnet::IpNet;
+use kit::sentry_protocol::jupyter_base_url;
 use projections::environments::EnvironmentRow;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -77,16 +78,11 @@ pub async fn reveal_password(
     Ok(app.vault.get(&secret_ref).await?.map(|secret| (secret, decided.seq)))
 }
 
-/// Where the provisioner keeps the token of an environment's JupyterLab: one for its whole life.
-fn jupyter_ref(env: &EnvId) -> SecretRef {
-    SecretRef { owner: env.to_string(), name: "jupyter".to_owned(), version: Uuid::nil() }
-}
-
 /// The address of its JupyterLab with the token that opens it; `None` where there is none.
 pub async fn jupyter_url(app: &App, id: &EnvId, env: &Env) -> Result<Option<String>, Problem> {
     let Some(port) = env.port(PortPurpose::Jupyter) else { return Ok(None) };
-    let token = app.vault.get(&jupyter_ref(id)).await?;
-    Ok(token.map(|token| app.shown.jupyter_url(port, token.expose_secret())))
+    let token = app.vault.get(&SecretRef::jupyter(id)).await?;
+    Ok(token.map(|token| app.shown.jupyter_url(id, port, token.expose_secret())))
 }
 
 /// Who to be and where to knock.
@@ -137,8 +133,8 @@ impl Shown {
         format!("Host {id}\n    HostName {}\n    Port {port}\n    User {user}\n", self.ssh_host)
     }
 
-    pub fn jupyter_url(&self, port: u16, token: &str) -> String {
-        format!("http://{}:{port}/lab?token={token}", self.host_in_url())
+    pub fn jupyter_url(&self, id: &EnvId, port: u16, token: &str) -> String {
+        format!("http://{}:{port}{}lab?token={token}", self.host_in_url(), jupyter_base_url(id.as_str()))
     }
 }
 
@@ -261,7 +257,10 @@ mod tests {
         assert_eq!(shown.ssh_command(&own), "ssh developer@::1 -p 30000");
         assert_eq!(shown.gateway_command(&id), "ssh env-abcdefghijkl@::1 -p 2222");
         assert_eq!(shown.sftp_url(&own), "sftp://developer@[::1]:30000");
-        assert_eq!(shown.jupyter_url(30001, "t"), "http://[::1]:30001/lab?token=t");
+        assert_eq!(
+            shown.jupyter_url(&id, 30001, "t"),
+            "http://[::1]:30001/jupyter/env-abcdefghijkl/lab?token=t"
+        );
         assert!(
             shown.vscode_config(&id, &own).contains("HostName ::1\n    Port 30000\n    User developer\n")
         );

@@ -1,8 +1,9 @@
 //! What does the world's breaking look like from outside? Which failures are ours, which pass.
 
 use events::aggregate::Refusal;
-use nats::{AppendError, DecideError, LogError, VaultError};
+use nats::{AppendError, DecideError, LogError, OutputError, RecordingError, VaultError};
 use projections::QueryError;
+use recorder::playback::PlaybackError;
 
 use crate::problem::Problem;
 
@@ -53,6 +54,41 @@ impl From<VaultError> for Problem {
             | VaultError::KeyUnknown { .. }
             | VaultError::Damaged(_)
             | VaultError::Randomness => Self::internal(&error),
+        }
+    }
+}
+
+impl From<PlaybackError> for Problem {
+    fn from(error: PlaybackError) -> Self {
+        match &error {
+            PlaybackError::NothingYet => Self::new("recording_not_stored", error.to_string()),
+            PlaybackError::Gone => Self::new("recording_removed", error.to_string()),
+            PlaybackError::Damaged(_) => Self::caused("recording_damaged", &error.to_string(), &error),
+            PlaybackError::Store(RecordingError::Unavailable(_)) => {
+                Self::caused("log_unavailable", "the store of recordings did not answer; try again", &error)
+            }
+            PlaybackError::Store(
+                RecordingError::TooLong
+                | RecordingError::Randomness
+                | RecordingError::Refused(_)
+                | RecordingError::KeyUnknown { .. }
+                | RecordingError::Damaged { .. },
+            ) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<OutputError> for Problem {
+    fn from(error: OutputError) -> Self {
+        match &error {
+            OutputError::Unavailable(_) => {
+                Self::caused("log_unavailable", "the store of outputs did not answer; try again", &error)
+            }
+            OutputError::Damaged { .. } => Self::caused("output_damaged", &error.to_string(), &error),
+            OutputError::TooLong
+            | OutputError::Randomness
+            | OutputError::Refused(_)
+            | OutputError::KeyUnknown { .. } => Self::internal(&error),
         }
     }
 }

@@ -91,6 +91,32 @@ impl<'v> Fields<'v> {
         }
     }
 
+    /// As [`Fields::optional`], but `null` is told apart from absence: it takes a value away.
+    pub fn nullable<T>(
+        &mut self,
+        field: &'static str,
+        read: impl FnOnce(&Value) -> Result<T, Wrong>,
+    ) -> Option<Option<T>> {
+        let is_null = self.object.and_then(|object| object.get(field)).is_some_and(Value::is_null);
+        let value = self.optional(field, read);
+        if is_null { Some(None) } else { value.map(Some) }
+    }
+
+    /// Whether something is said of the field; it counts as read by whoever reads it.
+    pub fn has(&self, field: &str) -> bool {
+        self.object.and_then(|object| object.get(field)).is_some_and(|value| !value.is_null())
+    }
+
+    /// There are such fields, though nobody reads them now.
+    pub fn known(&mut self, fields: &[&'static str]) {
+        self.read.extend(fields);
+    }
+
+    /// Something was wrong so far.
+    pub fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
     pub fn required<T>(
         &mut self,
         field: &'static str,
@@ -129,6 +155,27 @@ impl<'v> Fields<'v> {
         read
     }
 
+    /// The elements of a list; none when it is absent or no list, or has more than `length_max`.
+    fn elements(&mut self, field: &'static str, length_max: usize) -> &'v [Value] {
+        let Some(value) = self.take(field) else { return &[] };
+        let Some(values) = value.as_array() else {
+            self.note(field, Wrong::kind("an array", value));
+            return &[];
+        };
+        if values.len() > length_max {
+            let detail = format!("must have at most {length_max} elements, not {}", values.len());
+            self.note(field, Wrong::new("too_long", detail));
+            return &[];
+        }
+        values
+    }
+
+    fn require(&mut self, field: &'static str) {
+        if self.take(field).is_none() && self.object.is_some() {
+            self.note(field, Wrong::new("missing", "is required"));
+        }
+    }
+
     /// A list of at most `length_max` values; absent means empty. Each wrong element is named.
     pub fn list<T>(
         &mut self,
@@ -136,22 +183,35 @@ impl<'v> Fields<'v> {
         length_max: usize,
         read: impl Fn(&Value) -> Result<T, Wrong>,
     ) -> Vec<T> {
-        let Some(value) = self.take(field) else { return Vec::new() };
-        let Some(values) = value.as_array() else {
-            self.note(field, Wrong::kind("an array", value));
-            return Vec::new();
-        };
-        if values.len() > length_max {
-            let detail = format!("must have at most {length_max} elements, not {}", values.len());
-            self.note(field, Wrong::new("too_long", detail));
-            return Vec::new();
-        }
-        let mut list = Vec::with_capacity(values.len());
-        for (index, value) in values.iter().enumerate() {
+        let mut list = Vec::new();
+        for (index, value) in self.elements(field, length_max).iter().enumerate() {
             match read(value) {
                 Ok(read) => list.push(read),
                 Err(wrong) => self.note(&format!("{field}[{index}]"), wrong),
             }
+        }
+        list
+    }
+
+    /// A list of at most `length_max` objects, which must be there; wrong fields are named with their path.
+    pub fn required_objects<T>(
+        &mut self,
+        field: &'static str,
+        length_max: usize,
+        read: impl Fn(&mut Fields<'v>) -> Option<T>,
+    ) -> Vec<T> {
+        self.require(field);
+        let mut list = Vec::new();
+        for (index, value) in self.elements(field, length_max).iter().enumerate() {
+            let place = format!("{field}[{index}]");
+            let Some(object) = value.as_object() else {
+                self.note(&place, Wrong::kind("an object", value));
+                continue;
+            };
+            let mut inside = Fields::at(Some(object), self.name(&place));
+            list.extend(read(&mut inside));
+            inside.name_unknown();
+            self.errors.append(&mut inside.errors);
         }
         list
     }
@@ -163,9 +223,7 @@ impl<'v> Fields<'v> {
         length_max: usize,
         read: impl Fn(&Value) -> Result<T, Wrong>,
     ) -> Vec<T> {
-        if self.take(field).is_none() && self.object.is_some() {
-            self.note(field, Wrong::new("missing", "is required"));
-        }
+        self.require(field);
         self.list(field, length_max, read)
     }
 

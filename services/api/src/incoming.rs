@@ -45,10 +45,9 @@ impl FromRequest<App> for Incoming {
         caller.may_write()?;
         let key = Key::of(&parts.headers)?;
         let body = read_json(&parts.headers, body).await?;
-        let correlation = parts.extensions.get::<Correlation>().cloned();
         Ok(Self {
             caller,
-            correlation: correlation.unwrap_or_else(|| Correlation::of(&parts.headers)),
+            correlation: Correlation::of_parts(&parts),
             key,
             method: parts.method,
             target: parts.uri.path_and_query().map_or_else(String::new, ToString::to_string),
@@ -92,7 +91,7 @@ fn too_large() -> Problem {
 
 /// A body that is too large shows as an error of that name somewhere in the chain.
 fn unread(error: &axum::Error) -> Problem {
-    let chain = crate::problem::chain(error);
+    let chain = kit::error::chain(error);
     if chain.contains("length limit exceeded") {
         too_large()
     } else {

@@ -8,6 +8,7 @@ mod auth;
 mod bootstrap;
 mod browser_session;
 mod client_address;
+mod command;
 mod correlation;
 mod environment;
 mod failures;
@@ -15,31 +16,46 @@ mod fields;
 mod hashing;
 mod idempotency;
 mod incoming;
+mod jupyter;
 mod limits;
 mod live;
 mod login_keys;
 mod metrics;
 mod openapi;
+mod overdue_accounts;
 mod pages;
 mod params;
 mod position;
 mod problem;
 mod rate_limits;
 mod readers;
+mod reading;
 mod routes;
 mod safe_headers;
 mod scope;
+mod server;
+mod server_fields;
+mod server_import;
+mod server_test;
+mod server_way;
 mod serving;
+mod sign_ins;
 mod tap;
+mod terminal;
 mod tls;
+mod user_agent;
 mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use audit::time_travel::TimeTravel;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
+use entrance::refusals::Refusals;
+use entrance::visit::{CLOSE_WITHIN, Visits};
+use entrance::way_in::WayIn;
 use ipnet::IpNet;
 use kit::health::Health;
 use nats::MasterKeys;
@@ -53,6 +69,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::{App, Parts, Shown};
 pub use crate::bootstrap::{BootstrapError, DEFAULT_TENANT, administrator_token, bootstrap};
+use crate::jupyter::Jupyter;
+pub use crate::jupyter::{JupyterSettings, JupyterUrl};
 pub use crate::rate_limits::{Rate, Rates};
 use crate::tls::Tls;
 pub use crate::tls::TlsFiles;
@@ -80,6 +98,9 @@ pub struct Config {
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     pub rates: Rates,
+    pub jupyter: JupyterSettings,
+    /// Served beside the API on the same address: Socket.IO for relays, where this process has it.
+    pub beside: Router,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -121,15 +142,32 @@ pub async fn serve(
     let connection = nats::connect(&config.nats).await?;
     connection.check().await?;
     let projections = Projections::connect(&config.database_url).await?;
-    let tls = match config.tls {
-        Some(files) => Some(Tls::load(files).await?),
-        None => None,
-    };
+    let tls = Tls::load_if(config.tls.as_ref()).await?;
+    let jupyter_tls = Tls::load_if(config.tls.as_ref()).await?;
+    let jupyter_listener = jupyter::listen(config.jupyter.listen, config.listen.ip())
+        .await
+        .map_err(|(address, error)| RunError::Listen(address, error))?;
+    let jupyter_port = jupyter_listener.local_addr().map_err(RunError::Serve)?.port();
     let log = connection.log();
+    let vault = connection.vault(config.master_keys.clone());
+    let recordings = connection.recordings(config.master_keys.clone());
+    let outputs = connection.outputs(config.master_keys.clone());
+    let anchors = connection.anchors();
     let app = App::new(Parts {
         live: live::Live::new(&log).await?,
+        way_in: WayIn::new(log.clone(), vault.clone()),
+        visits: Visits::new(log.clone()),
+        refusals: Arc::new(Refusals::new(log.clone(), "service:api")),
+        sign_ins: Arc::new(sign_ins::SignIns::new(log.clone())),
+        reach: reach::Reach::new(log.clone(), vault.clone()),
+        jupyter: Jupyter::new(&config.master_keys, config.jupyter.url, jupyter_port, tls.is_some()),
+        terminals: terminal::shells::Terminals::new(&log, &vault, &recordings),
+        time_travel: TimeTravel::new(log.clone(), projections.clone()),
         log,
-        vault: connection.vault(config.master_keys.clone()),
+        vault,
+        recordings,
+        outputs,
+        anchors,
         projections: projections.clone(),
         health: health.clone(),
         metrics: metrics::Metrics::new(&health),
@@ -147,6 +185,8 @@ pub async fn serve(
         },
         create_wait: Duration::from_secs(config.wait_s),
         taps: Arc::new(Semaphore::new(tap::TAPS_MAX)),
+        playbacks: Arc::new(Semaphore::new(routes::recordings::PLAYBACKS_MAX)),
+        checks: Arc::new(Semaphore::new(routes::verify_log::CHECKS_MAX)),
         shutdown: shutdown.clone(),
     });
     let watching = tokio::spawn(watch::watch(connection, projections, health, shutdown.clone()));
@@ -158,17 +198,33 @@ pub async fn serve(
         let (app, shutdown) = (app.clone(), shutdown.clone());
         tokio::spawn(async move { app.rate_limits.forget(shutdown).await })
     };
-    let served = serving::serve(listener, router(&app), tls, shutdown).await;
-    for task in [watching, following, forgetting] {
+    let checking = tokio::spawn(terminal::rights::keep_checking(app.clone(), shutdown.clone()));
+    let ending = tokio::spawn(overdue_accounts::keep_ending(app.clone(), shutdown.clone()));
+    let all_left = CancellationToken::new();
+    let refused = Arc::clone(&app.refusals).keep_recording(all_left.clone());
+    let unsigned = Arc::clone(&app.sign_ins).keep_recording(all_left.clone());
+    let telling = tokio::spawn(async { tokio::join!(refused, unsigned) });
+    let served = tokio::try_join!(
+        serving::serve(listener, router(&app, config.beside), tls, shutdown.clone()),
+        serving::serve(jupyter_listener, jupyter::own_origin(&app), jupyter_tls, shutdown.clone()),
+    );
+    // also when one of the two broke
+    shutdown.cancel();
+    tokio::join!(app.terminals.drain(), app.jupyter.ways.ended(CLOSE_WITHIN));
+    all_left.cancel();
+    if tokio::time::timeout(CLOSE_WITHIN, telling).await.is_err() {
+        tracing::warn!("how often people were turned away was not recorded in time");
+    }
+    for task in [watching, following, forgetting, checking, ending] {
         task.abort();
     }
-    served.map_err(RunError::Serve)
+    served.map(drop).map_err(RunError::Serve)
 }
 
 /// The description of all routes, without the events' schemas.
 #[cfg(test)]
 fn described_routes() -> utoipa::openapi::OpenApi {
-    describe().split_for_parts().1
+    describe().merge(routes::sockets()).split_for_parts().1
 }
 
 fn describe() -> OpenApiRouter<App> {
@@ -176,15 +232,22 @@ fn describe() -> OpenApiRouter<App> {
 }
 
 /// Everything that HTTP offers. The outermost layer comes last.
-fn router(app: &App) -> Router {
-    let (api, described) = describe().split_for_parts();
+fn router(app: &App, beside: Router) -> Router {
+    let (api, mut described) = describe().split_for_parts();
     let api = api.route_layer(from_fn_with_state(app.clone(), watch::needs_log));
+    // these say themselves what is away, after the upgrade
+    let (sockets, described_sockets) = routes::sockets().split_for_parts();
+    described.merge(described_sockets);
     let health = app.health.routes().route_layer(from_fn(problem::keep_form));
-    api.merge(openapi::routes(openapi::document(&described)))
+    api.merge(sockets)
+        .merge(openapi::routes(openapi::document(&described)))
         .merge(pages::routes())
         .with_state(app.clone())
         .merge(health)
         .layer(from_fn_with_state(app.clone(), limits::limit))
+        // uploads may take their time
+        .merge(jupyter::beside(app))
+        .merge(beside)
         .layer(CatchPanicLayer::custom(problem::on_panic))
         .layer(from_fn_with_state(app.clone(), limits::count))
         .layer(from_fn(problem::finish))

@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::problem::chain;
+use kit::error::chain;
 
 /// Events kept for readers who are behind; who is further behind has lost some and is told so.
 pub const LIVE_KEPT: usize = 4096;

@@ -2,7 +2,7 @@
 //! the word of its session.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use events::ids::{TokenId, UserName};
+use events::ids::{SignInId, TokenId, UserName};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use nats::MasterKeys;
 use serde::{Deserialize, Serialize};
@@ -30,10 +30,19 @@ pub enum SignedIn {
     Token(TokenId),
 }
 
+/// What a JWT of ours says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    pub who: SignedIn,
+    /// The fact that it stands for; whether that is over, the log knows.
+    pub sign_in: SignInId,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims {
     iss: String,
     sub: String,
+    sid: SignInId,
     /// Seconds since 1970.
     iat: i64,
     exp: i64,
@@ -51,56 +60,53 @@ impl LoginKeys {
     }
 
     /// A bearer token (HS256) that says who logged in.
-    pub fn sign(&self, user: &UserName, now: DateTime<Utc>) -> Result<(String, DateTime<Utc>), SignError> {
-        self.sign_claims(user.to_string(), None, now)
+    pub fn sign(&self, login: &Login, now: DateTime<Utc>) -> Result<(String, DateTime<Utc>), SignError> {
+        self.sign_claims(login, None, now)
     }
 
     /// The cookie of a browser's session with this word.
     pub fn sign_session(
         &self,
-        who: &SignedIn,
+        login: &Login,
         word: &str,
         now: DateTime<Utc>,
     ) -> Result<(String, DateTime<Utc>), SignError> {
-        let sub = match who {
-            SignedIn::User(name) => name.to_string(),
-            SignedIn::Token(id) => format!("{TOKEN_SUBJECT}{id}"),
-        };
-        self.sign_claims(sub, Some(browser_session::digest(word)), now)
+        self.sign_claims(login, Some(browser_session::digest(word)), now)
     }
 
     fn sign_claims(
         &self,
-        sub: String,
+        login: &Login,
         csrf: Option<String>,
         now: DateTime<Utc>,
     ) -> Result<(String, DateTime<Utc>), SignError> {
+        let sub = match &login.who {
+            SignedIn::User(name) => name.to_string(),
+            SignedIn::Token(id) => format!("{TOKEN_SUBJECT}{id}"),
+        };
         let expires_at = now + TimeDelta::seconds(LOGIN_VALID_S);
         let (iat, exp) = (now.timestamp(), expires_at.timestamp());
-        let claims = Claims { iss: ISSUER.to_owned(), sub, iat, exp, csrf };
+        let claims = Claims { iss: ISSUER.to_owned(), sub, sid: login.sign_in.clone(), iat, exp, csrf };
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing)?;
         Ok((token, DateTime::from_timestamp(exp, 0).unwrap_or(expires_at)))
     }
 
-    /// The user of a bearer token that we signed and that has not ended.
-    pub fn check(&self, token: &str) -> Option<UserName> {
+    /// The login of a bearer token that we signed and that is not past its time.
+    pub fn check(&self, token: &str) -> Option<Login> {
         let claims = self.claims(token)?;
         if claims.csrf.is_some() {
             return None;
         }
-        UserName::parse(claims.sub).ok()
+        claims.login()
     }
 
-    /// Who signed in, by a cookie that we signed, that has not ended, and whose word this is.
-    pub fn check_session(&self, cookie: &str, word: &str) -> Option<SignedIn> {
+    /// Of a cookie that we signed, that is not past its time, and whose word this is.
+    pub fn check_session(&self, cookie: &str, word: &str) -> Option<Login> {
         let claims = self.claims(cookie)?;
-        if !browser_session::is_word_of(&claims.csrf?, word) {
+        if !browser_session::is_word_of(claims.csrf.as_deref()?, word) {
             return None;
         }
-        match claims.sub.strip_prefix(TOKEN_SUBJECT) {
-            Some(id) => TokenId::parse(id).ok().map(SignedIn::Token),
-            None => UserName::parse(claims.sub).ok().map(SignedIn::User),
-        }
+        claims.login()
     }
 
     fn claims(&self, token: &str) -> Option<Claims> {
@@ -109,6 +115,16 @@ impl LoginKeys {
         validation.set_issuer(&[ISSUER]);
         validation.set_required_spec_claims(&["exp", "iss", "sub"]);
         Some(jsonwebtoken::decode::<Claims>(token, &self.checking, &validation).ok()?.claims)
+    }
+}
+
+impl Claims {
+    fn login(self) -> Option<Login> {
+        let who = match self.sub.strip_prefix(TOKEN_SUBJECT) {
+            Some(id) => TokenId::parse(id).ok().map(SignedIn::Token),
+            None => UserName::parse(self.sub).ok().map(SignedIn::User),
+        };
+        Some(Login { who: who?, sign_in: self.sid })
     }
 }
 
@@ -124,8 +140,12 @@ mod tests {
         }
     }
 
-    fn alice() -> UserName {
-        UserName::parse("alice").unwrap()
+    fn login(who: SignedIn) -> Login {
+        Login { who, sign_in: SignInId::from_seed(&uuid::Uuid::nil()) }
+    }
+
+    fn alice() -> Login {
+        login(SignedIn::User(UserName::parse("alice").unwrap()))
     }
 
     #[test]
@@ -145,8 +165,8 @@ mod tests {
     #[test]
     fn a_cookie_is_no_bearer_token_and_a_bearer_token_no_cookie() {
         let ours = keys(1);
-        let token = SignedIn::Token(TokenId::from_seed(&uuid::Uuid::nil()));
-        for who in [SignedIn::User(alice()), token] {
+        let token = login(SignedIn::Token(TokenId::from_seed(&uuid::Uuid::nil())));
+        for who in [alice(), token] {
             let (cookie, _) = ours.sign_session(&who, "word", Utc::now()).unwrap();
             assert_eq!(ours.check_session(&cookie, "word"), Some(who));
             assert_eq!(ours.check_session(&cookie, "other"), None);

@@ -25,6 +25,8 @@ pub struct Metrics {
     pub answer_s: Histogram,
     pub taps: Gauge<i64, AtomicI64>,
     pub taps_dropped: Counter,
+    pub terminal_shells: Gauge<i64, AtomicI64>,
+    pub terminal_clients: Gauge<i64, AtomicI64>,
 }
 
 /// First bucket of the answer times, in seconds; each further one is twice as long.
@@ -40,6 +42,8 @@ impl Metrics {
             answer_s: Histogram::new(buckets),
             taps: Gauge::default(),
             taps_dropped: Counter::default(),
+            terminal_shells: Gauge::default(),
+            terminal_clients: Gauge::default(),
         };
         let shown = metrics.clone();
         health.register(|registry| {
@@ -54,6 +58,16 @@ impl Metrics {
                 "portreeve_api_taps_dropped",
                 "Event streams ended because their reader was too slow",
                 shown.taps_dropped,
+            );
+            registry.register(
+                "portreeve_api_terminal_shells",
+                "Shells of web terminals that are running",
+                shown.terminal_shells,
+            );
+            registry.register(
+                "portreeve_api_terminal_clients",
+                "Connections to shells of web terminals, guests included",
+                shown.terminal_clients,
             );
         });
         metrics

@@ -13,6 +13,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::problem::{CODES, ProblemDetails};
+use crate::terminal::failure;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -27,7 +28,7 @@ use crate::problem::{CODES, ProblemDetails};
     security(("bearer" = [])),
     modifiers(&Bearer),
     tags(
-        (name = "environments"), (name = "ssh keys"), (name = "tenants"), (name = "users"),
+        (name = "environments"), (name = "servers"), (name = "relays"), (name = "commands"), (name = "terminals"), (name = "recordings"), (name = "ssh keys"), (name = "tenants"), (name = "users"),
         (name = "tokens"), (name = "auth"), (name = "events"), (name = "audit"), (name = "projections"),
     )
 )]
@@ -115,6 +116,17 @@ fn errors_page() -> String {
             "<tr id=\"{code}\"><td><code>{code}</code></td><td>{status}</td><td>{title}</td></tr>"
         );
     }
+    page.push_str(
+        "</table><h1>Terminals</h1><p>What a terminal's WebSocket says in an error, and then closes with.</p>\
+         <table><tr><th>code</th><th>close code</th><th>the same again may work</th><th>what to do</th></tr>",
+    );
+    for (code, close, again, what) in failure::table() {
+        let again = if again { "yes" } else { "no" };
+        let _infallible = write!(
+            page,
+            "<tr><td><code>{code}</code></td><td>{close}</td><td>{again}</td><td>{what}</td></tr>"
+        );
+    }
     page.push_str("</table><h1>Events</h1><table><tr><th>kind</th><th>event</th><th>what happened</th></tr>");
     for row in CATALOGUE {
         let (kind, name, what) = (row.kind.wire_name(), row.name, docs::summary(row));
@@ -173,6 +185,30 @@ mod tests {
             ("put", "/api/tenants/{id}/quota"),
             ("post", "/api/projections/{name}/rebuild"),
             ("get", "/api/audit"),
+            ("get", "/api/audit/verify"),
+            ("get", "/api/audit/export"),
+            ("get", "/api/audit/replay"),
+            ("get", "/api/audit/diff"),
+            ("get", "/api/audit/explain/{event_id}"),
+            ("get", "/api/audit/timeline"),
+            ("get", "/api/ports"),
+            ("post", "/api/audit/anchor"),
+            ("get", "/api/environments/{id}/recordings"),
+            ("get", "/api/recordings/{id}"),
+            ("put", "/api/tenants/{id}/recording"),
+            ("get", "/api/servers/export"),
+            ("post", "/api/servers/import"),
+            ("post", "/api/servers/{id}/doctor"),
+            ("post", "/api/servers/{id}/facts"),
+            ("post", "/api/servers/{id}/accounts"),
+            ("post", "/api/relays"),
+            ("delete", "/api/relays/{id}"),
+            ("post", "/api/relays/{id}/rotate-key"),
+            ("post", "/api/commands"),
+            ("get", "/api/commands/{id}"),
+            ("get", "/api/batches/{id}"),
+            ("get", "/api/batches/{id}/events"),
+            ("post", "/api/batches/{id}/cancel"),
         ] {
             assert!(document["paths"][path][method]["responses"].is_object(), "{method} {path}");
         }

@@ -21,8 +21,18 @@ pub struct File {
 include!(concat!(env!("OUT_DIR"), "/web_files.rs"));
 
 /// Addresses that are pages: the program in the browser shows which.
-const PAGES: [&str; 7] =
-    ["/", "/sign-in", "/environments", "/environments/{id}", "/terminal/{id}", "/keys", "/events"];
+const PAGES: [&str; 10] = [
+    "/",
+    "/sign-in",
+    "/environments",
+    "/environments/{id}",
+    "/servers",
+    "/servers/{id}",
+    "/terminal/{id}",
+    "/shares/{id}",
+    "/keys",
+    "/events",
+];
 const INDEX: &str = "index.html";
 /// Names below it carry a digest of the contents, so they never change.
 const HASHED: &str = "assets/";

@@ -65,13 +65,18 @@ impl Params {
 
     /// `limit` and `cursor`.
     pub fn page(&mut self) -> (u32, Option<String>) {
+        (self.limit(), self.text("cursor"))
+    }
+
+    /// Elements of a page.
+    pub fn limit(&mut self) -> u32 {
         let limit = self.parsed("limit", |text| {
             text.parse::<u32>()
                 .ok()
                 .filter(|limit| (1..=PAGE_LIMIT_MAX).contains(limit))
                 .ok_or_else(|| format!("must be a whole number between 1 and {PAGE_LIMIT_MAX}"))
         });
-        (limit.unwrap_or(PAGE_LIMIT_DEFAULT), self.text("cursor"))
+        limit.unwrap_or(PAGE_LIMIT_DEFAULT)
     }
 
     /// Nothing unknown and nothing wrong is left.

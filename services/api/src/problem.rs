@@ -1,13 +1,13 @@
 //! How does an answer say no? One table from code to status; RFC 9457 problem details, always.
 
 use std::error::Error;
-use std::fmt::Write as _;
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use events::aggregate::Refusal;
+use kit::error::chain;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -37,7 +37,17 @@ pub const CODES: &[Code] = &[
     row("unauthorized", StatusCode::UNAUTHORIZED, "A valid token is needed"),
     row("login_failed", StatusCode::UNAUTHORIZED, "User name or password is wrong"),
     row("token_refused", StatusCode::UNAUTHORIZED, "The token opens nothing"),
+    row("signed_out", StatusCode::UNAUTHORIZED, "The sign-in has ended"),
+    row("ticket_refused", StatusCode::UNAUTHORIZED, "The link opens nothing any more"),
+    row("jupyter_link_needed", StatusCode::UNAUTHORIZED, "JupyterLab is opened from the environment's page"),
     row("forbidden", StatusCode::FORBIDDEN, "This caller may not do that"),
+    row(
+        "address_not_allowed",
+        StatusCode::FORBIDDEN,
+        "The environment's allow-list does not admit this address",
+    ),
+    row("address_locked", StatusCode::FORBIDDEN, "The environment is closed to this address for a while"),
+    row("cross_origin", StatusCode::FORBIDDEN, "Another page asked"),
     row("quota_exceeded", StatusCode::FORBIDDEN, "The tenant's quota does not allow it"),
     row("not_found", StatusCode::NOT_FOUND, "There is no such thing"),
     row("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "This address has no such method"),
@@ -46,11 +56,30 @@ pub const CODES: &[Code] = &[
     row("environment_wrong_status", StatusCode::CONFLICT, "The environment's status does not allow it"),
     row("password_superseded", StatusCode::CONFLICT, "A later reset replaced the password"),
     row("password_not_issued", StatusCode::CONFLICT, "The environment has no password yet"),
+    row("session_ended", StatusCode::CONFLICT, "The session has ended"),
+    row("share_ended", StatusCode::CONFLICT, "The share has ended"),
+    row("too_many_shares", StatusCode::CONFLICT, "The session has too many shares"),
     row("not_locked", StatusCode::CONFLICT, "No address is locked out"),
+    row("sign_in_taken", StatusCode::CONFLICT, "The sign-in is another one's"),
     row("tenant_exists", StatusCode::CONFLICT, "The tenant exists already"),
     row("user_exists", StatusCode::CONFLICT, "The user name is taken"),
+    row("recording_not_stored", StatusCode::CONFLICT, "Nothing of the recording is stored yet"),
+    row("too_many_recordings", StatusCode::CONFLICT, "The session has no room for a recording"),
     row("ssh_key_exists", StatusCode::CONFLICT, "The key is there already"),
+    row("server_exists", StatusCode::CONFLICT, "The request registered another server already"),
+    row("credential_needed", StatusCode::CONFLICT, "The credential must be sent again"),
+    row("host_key_not_seen", StatusCode::CONFLICT, "No such host key waits to be accepted"),
+    row("behind_relay", StatusCode::CONFLICT, "A relay leads to the server"),
+    row("account_busy", StatusCode::CONFLICT, "The account is being changed"),
+    row("account_unknown", StatusCode::CONFLICT, "The account was not pushed from here"),
+    row("too_many_accounts", StatusCode::CONFLICT, "There are too many accounts"),
+    row("too_many_grants", StatusCode::CONFLICT, "There are too many grants"),
+    row("too_many_members", StatusCode::CONFLICT, "There are too many groups or members"),
+    row("key_shown_before", StatusCode::CONFLICT, "A key is shown once"),
     row("token_shown_before", StatusCode::CONFLICT, "A token is shown once"),
+    row("jupyter_missing", StatusCode::CONFLICT, "The environment has no JupyterLab"),
+    row("output_removed", StatusCode::GONE, "The output is no longer kept"),
+    row("recording_removed", StatusCode::GONE, "The recording is no longer kept"),
     row("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
     row("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be JSON"),
     row("validation_failed", StatusCode::UNPROCESSABLE_ENTITY, "Some fields are wrong"),
@@ -58,9 +87,19 @@ pub const CODES: &[Code] = &[
     row("sign_in_limit_address", StatusCode::TOO_MANY_REQUESTS, "Too many attempts from this address"),
     row("sign_in_limit_user", StatusCode::TOO_MANY_REQUESTS, "Too many attempts for this user"),
     row("request_limit", StatusCode::TOO_MANY_REQUESTS, "Too many requests of this caller"),
+    row(
+        "headers_too_large",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "The request's headers are too large",
+    ),
     row("internal", StatusCode::INTERNAL_SERVER_ERROR, "Something broke on our side"),
+    row("environment_unreachable", StatusCode::BAD_GATEWAY, "The environment cannot be reached"),
+    row("jupyter_unavailable", StatusCode::SERVICE_UNAVAILABLE, "JupyterLab does not answer"),
+    row("output_damaged", StatusCode::INTERNAL_SERVER_ERROR, "The output is not what came"),
+    row("recording_damaged", StatusCode::INTERNAL_SERVER_ERROR, "The recording is not what was recorded"),
     row("busy", StatusCode::SERVICE_UNAVAILABLE, "Too much at once"),
     row("contended", StatusCode::SERVICE_UNAVAILABLE, "Others were faster, several times"),
+    row("audit_unavailable", StatusCode::SERVICE_UNAVAILABLE, "Nobody writes anchors"),
     row("log_unavailable", StatusCode::SERVICE_UNAVAILABLE, "The event log is not reachable"),
     row("read_model_unavailable", StatusCode::SERVICE_UNAVAILABLE, "The read model is not reachable"),
     row("port_pool_exhausted", StatusCode::SERVICE_UNAVAILABLE, "No port is free"),
@@ -131,7 +170,10 @@ impl Problem {
 
     pub fn fields(errors: Vec<FieldError>) -> Self {
         let names: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
-        let detail = format!("these fields are wrong: {}", names.join(", "));
+        Self::with_fields(format!("these fields are wrong: {}", names.join(", ")), errors)
+    }
+
+    pub fn with_fields(detail: String, errors: Vec<FieldError>) -> Self {
         Self { errors, ..Self::new("validation_failed", detail) }
     }
 
@@ -157,11 +199,14 @@ impl Problem {
         self.code
     }
 
+    pub fn title(&self) -> &'static str {
+        self.row().title
+    }
+
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    #[cfg(test)]
     pub fn errors(&self) -> &[FieldError] {
         &self.errors
     }
@@ -177,17 +222,6 @@ impl Problem {
 
 const INTERNAL: Code =
     row("internal", StatusCode::INTERNAL_SERVER_ERROR, "A refusal without a row in the table");
-
-/// The error and all its causes, outermost first.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _infallible = write!(text, ": {cause}");
-        source = cause.source();
-    }
-    text
-}
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
@@ -257,7 +291,8 @@ pub async fn keep_form(request: Request, next: Next) -> Response {
     response
 }
 
-fn note(problem: &Problem, correlation: &Correlation, method: &Method, path: &str) {
+/// Logs what broke; once, by whoever makes the answer.
+pub fn note(problem: &Problem, correlation: &Correlation, method: &Method, path: &str) {
     let status = problem.status().as_u16();
     let id = correlation.id;
     match &problem.cause {
@@ -317,12 +352,18 @@ pub fn on_panic(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use std::collections::BTreeSet;
+    use std::net::Ipv4Addr;
 
+    use events::batch::BatchRefusal;
     use events::credential::CredentialRefusal;
     use events::env::EnvRefusal;
     use events::login::LoginRefusal;
+    use events::login::come_in::AddressRefusal;
     use events::quota::QuotaRefusal;
+    use events::relay::RelayRefusal;
     use events::request::RequestRefusal;
+    use events::session::SessionRefusal;
+    use events::sign_in::SignInRefusal;
     use events::ssh_key::SshKeyRefusal;
     use events::tenant::TenantRefusal;
     use events::token::TokenRefusal;
@@ -340,8 +381,21 @@ mod tests {
             Box::new(EnvRefusal::WrongStatus { status: "", needs: "" }),
             Box::new(CredentialRefusal::NotIssued),
             Box::new(LoginRefusal::NotLocked),
+            Box::new(AddressRefusal::NotAllowed { ip: Ipv4Addr::LOCALHOST.into() }),
+            Box::new(AddressRefusal::Locked { until: Default::default() }),
             Box::new(quota),
+            Box::new(BatchRefusal::NotFound),
+            Box::new(RelayRefusal::NotFound),
+            Box::new(RelayRefusal::ShownBefore),
             Box::new(RequestRefusal::KeyReused),
+            Box::new(SessionRefusal::NotFound),
+            Box::new(SessionRefusal::NoRecording),
+            Box::new(SessionRefusal::Ended),
+            Box::new(SessionRefusal::TooManyRecordings),
+            Box::new(SessionRefusal::ShareEnded),
+            Box::new(SessionRefusal::TooManyShares),
+            Box::new(SignInRefusal::NotFound),
+            Box::new(SignInRefusal::Taken),
             Box::new(SshKeyRefusal::NotFound),
             Box::new(SshKeyRefusal::Exists(text())),
             Box::new(TenantRefusal::NotFound),
@@ -381,13 +435,5 @@ mod tests {
         assert_eq!(answer.headers()["content-type"], "application/problem+json");
         let text = answer.text().await.unwrap();
         assert!(text.contains("\"code\":\"internal\"") && !text.contains("swordfish"), "{text}");
-    }
-
-    #[test]
-    fn a_chain_names_every_cause_once() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("outer")]
-        struct Outer(#[source] std::fmt::Error);
-        assert_eq!(chain(&Outer(std::fmt::Error)), format!("outer: {}", std::fmt::Error));
     }
 }

@@ -1,10 +1,12 @@
 //! Which events does a stream show? What was asked for, of what the reader may see.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
+use events::batch::{Batch, BatchRequested};
+use events::command::Command;
 use events::env::Env;
-use events::ids::{EnvId, TenantId, UserName};
-use events::session::{SessionEvent, SessionOpened};
+use events::ids::{BatchId, CommandId, EnvId, TenantId, UserName};
+use events::session::{Place, SessionEvent, SessionOpened};
 use events::ssh_key::SshKeyEvent;
 use events::token::Token;
 use events::user::{Role, User};
@@ -31,6 +33,8 @@ enum Span {
     Wanted(Wanted),
     /// The progress of one environment that the caller may see.
     Environment(TenantId, EnvId),
+    /// The progress of one batch that the caller may see, with the names of its commands.
+    Batch(TenantId, BatchId, HashSet<String>),
 }
 
 pub struct Scope {
@@ -53,6 +57,12 @@ impl Scope {
         Self { caller, span: Span::Environment(tenant, env), owners: HashMap::new() }
     }
 
+    pub fn batch(caller: Caller, tenant: TenantId, id: BatchId, requested: &BatchRequested) -> Self {
+        let name = |server| String::from(CommandId::of(&id, server, requested.at));
+        let commands = requested.servers.iter().map(name).collect();
+        Self { caller, span: Span::Batch(tenant, id, commands), owners: HashMap::new() }
+    }
+
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
@@ -66,6 +76,10 @@ impl Scope {
                 subjects.push(format!("ev.{tenant}.{}.*", Kind::Session.wire_name()));
                 subjects
             }
+            Span::Batch(tenant, id, _) => vec![
+                Subject::new(tenant.clone(), Kind::Batch, id.as_str()).to_string(),
+                format!("ev.{tenant}.{}.*", Kind::Command.wire_name()),
+            ],
             Span::Wanted(wanted) => self.subjects_wanted(wanted),
         }
     }
@@ -96,6 +110,7 @@ impl Scope {
     pub async fn shows(&mut self, app: &App, event: &Recorded) -> Result<bool, Problem> {
         match &self.span {
             Span::Environment(tenant, env) => Ok(of_environment(event, tenant, env)),
+            Span::Batch(tenant, id, commands) => Ok(of_batch(event, tenant, id, commands)),
             Span::Wanted(wanted) if !wants(wanted, event) => Ok(false),
             Span::Wanted(_) if self.caller.role == Role::Admin => Ok(true),
             Span::Wanted(_) => {
@@ -116,11 +131,23 @@ impl Scope {
             Event::SshKey(key) => {
                 return Ok(Whose { tenant: Some(tenant.clone()), owner: Some(key_owner(key)) });
             }
-            Event::Session(session) => (Kind::Env, env_of(session).to_string()),
+            Event::Session(session) => match place_of(session) {
+                Place::Env(env) => (Kind::Env, env.to_string()),
+                // a server is nobody's own
+                Place::Server(_) => return Ok(Whose { tenant: Some(tenant.clone()), owner: None }),
+            },
             Event::Env(_) | Event::Credential(_) | Event::Login(_) => (Kind::Env, event.subject.id.clone()),
             Event::User(_) => (Kind::User, event.subject.id.clone()),
+            Event::Batch(_) => (Kind::Batch, event.subject.id.clone()),
+            Event::Command(_) => (Kind::Command, event.subject.id.clone()),
             Event::Token(_) => (Kind::Token, event.subject.id.clone()),
-            Event::Tenant(_) | Event::Quota(_) | Event::Request(_) => {
+            Event::Tenant(_)
+            | Event::Quota(_)
+            | Event::SignIn(_)
+            | Event::Server(_)
+            | Event::Access(_)
+            | Event::Relay(_)
+            | Event::Request(_) => {
                 return Ok(Whose { tenant: Some(tenant.clone()), owner: None });
             }
             Event::Port(_) => return Ok(Whose::default()),
@@ -148,6 +175,11 @@ async fn look_up(app: &App, tenant: &TenantId, kind: Kind, id: &str) -> Result<W
             Some(issued) => Whose { tenant: Some(issued.tenant), owner: Some(issued.owner) },
             None => Whose::default(),
         },
+        Kind::Batch => of_batch_owner(app, tenant, id).await?,
+        Kind::Command => match app.log.load::<Command>(tenant, id).await?.state.asked {
+            Some(asked) => of_batch_owner(app, tenant, asked.batch.as_str()).await?,
+            None => Whose { tenant: Some(tenant.clone()), owner: None },
+        },
         Kind::Env
         | Kind::Tenant
         | Kind::Quota
@@ -156,11 +188,21 @@ async fn look_up(app: &App, tenant: &TenantId, kind: Kind, id: &str) -> Result<W
         | Kind::SshKey
         | Kind::Login
         | Kind::Session
+        | Kind::SignIn
+        | Kind::Server
+        | Kind::Access
+        | Kind::Relay
         | Kind::Request => {
             let env = app.log.load::<Env>(tenant, id).await?.state;
             Whose { tenant: Some(tenant.clone()), owner: env.owner().cloned() }
         }
     })
+}
+
+/// Who wanted it run.
+async fn of_batch_owner(app: &App, tenant: &TenantId, id: &str) -> Result<Whose, Problem> {
+    let batch = app.log.load::<Batch>(tenant, id).await?.state;
+    Ok(Whose { tenant: Some(tenant.clone()), owner: batch.requested.map(|requested| requested.by) })
 }
 
 /// An id as it stands in a subject.
@@ -178,7 +220,7 @@ fn wants(wanted: &Wanted, event: &Recorded) -> bool {
 fn of_environment(event: &Recorded, tenant: &TenantId, env: &EnvId) -> bool {
     event.subject.tenant == *tenant
         && match &event.event {
-            Event::Session(session) => env_of(session) == env,
+            Event::Session(session) => place_of(session).env() == Some(env),
             Event::Env(_) | Event::Credential(_) | Event::Login(_) => event.subject.id == env.as_str(),
             Event::Tenant(_)
             | Event::Quota(_)
@@ -186,14 +228,51 @@ fn of_environment(event: &Recorded, tenant: &TenantId, env: &EnvId) -> bool {
             | Event::SshKey(_)
             | Event::User(_)
             | Event::Token(_)
+            | Event::SignIn(_)
+            | Event::Server(_)
+            | Event::Access(_)
+            | Event::Relay(_)
+            | Event::Batch(_)
+            | Event::Command(_)
             | Event::Request(_) => false,
         }
 }
 
-fn env_of(session: &SessionEvent) -> &EnvId {
+fn of_batch(event: &Recorded, tenant: &TenantId, id: &BatchId, commands: &HashSet<String>) -> bool {
+    event.subject.tenant == *tenant
+        && match event.subject.kind {
+            Kind::Batch => event.subject.id == id.as_str(),
+            Kind::Command => commands.contains(&event.subject.id),
+            Kind::Tenant
+            | Kind::Quota
+            | Kind::Env
+            | Kind::Port
+            | Kind::Credential
+            | Kind::SshKey
+            | Kind::Login
+            | Kind::Session
+            | Kind::Server
+            | Kind::Access
+            | Kind::Relay
+            | Kind::User
+            | Kind::SignIn
+            | Kind::Token
+            | Kind::Request => false,
+        }
+}
+
+fn place_of(session: &SessionEvent) -> &Place {
     match session {
-        SessionEvent::SessionOpened(SessionOpened { env, .. }) => env,
-        SessionEvent::SessionClosed(closed) => &closed.env,
+        SessionEvent::SessionOpened(SessionOpened { place, .. }) => place,
+        SessionEvent::SessionClosed(closed) => &closed.place,
+        SessionEvent::RecordingStarted(started) => &started.place,
+        SessionEvent::RecordingKept(kept) => &kept.place,
+        SessionEvent::RecordingEnded(ended) => &ended.place,
+        SessionEvent::RecordingViewed(viewed) => &viewed.place,
+        SessionEvent::SessionShared(shared) => &shared.place,
+        SessionEvent::SessionUnshared(unshared) => &unshared.place,
+        SessionEvent::SessionJoined(joined) => &joined.place,
+        SessionEvent::SessionLeft(left) => &left.place,
     }
 }
 
@@ -215,6 +294,7 @@ mod tests {
             owner: UserName::parse("me").unwrap(),
             tenant: TenantId::parse("a").unwrap(),
             role,
+            sign_in: None,
         };
         Scope::wanted(caller, wanted).subjects()
     }

@@ -20,6 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast};
 
 use crate::app::App;
 use crate::auth::authenticate;
+use crate::live::Listener;
+use crate::position;
 use crate::problem::Problem;
 use crate::scope::Scope;
 
@@ -101,6 +103,7 @@ struct Reader {
     /// What the reader showed to be let in, to be checked again.
     headers: HeaderMap,
     sender: Sender<Frame>,
+    live: Listener,
     /// The next sequence that was not sent or skipped yet.
     next: u64,
 }
@@ -108,6 +111,8 @@ struct Reader {
 /// A stream that is open, with its place among the [`TAPS_MAX`].
 struct Open {
     frames: Receiver<Frame>,
+    /// What happened up to this sequence was before.
+    after: Option<u64>,
     /// Kept until the connection is gone, also when its reader has ended.
     place: OwnedSemaphorePermit,
 }
@@ -118,20 +123,29 @@ fn begin(app: &App, scope: Scope, from: From, headers: HeaderMap) -> Result<Open
     let (sender, frames) = mpsc::channel(READER_QUEUE);
     let last =
         sender.clone().try_reserve_owned().map_err(|_| Problem::new("busy", "no room for a stream"))?;
-    let reader = Reader { app: app.clone(), scope, from, headers, sender, next: 0 };
+    let live = app.live.listen();
+    let after = match from {
+        From::Now => Some(live.after),
+        From::Sequence(first) => Some(first.saturating_sub(1)),
+        From::Time(_) => None,
+    };
+    let reader = Reader { app: app.clone(), scope, from, headers, sender, live, next: 0 };
     tokio::spawn(reader.follow(last));
-    Ok(Open { frames, place })
+    Ok(Open { frames, after, place })
 }
 
 /// Opens a stream of server-sent events: `id` is the sequence, `data` a CloudEvent. When it ends for
 /// a reason, the last event is `event: end` with `{code, detail}`; connect again with
-/// `Last-Event-ID`.
+/// `Last-Event-ID`, at first with the `Portreeve-Position` of the answer.
 pub fn open(app: &App, scope: Scope, from: From, headers: HeaderMap) -> Result<Response, Problem> {
-    let frames = stream::unfold(begin(app, scope, from, headers)?, |mut open| async move {
+    let open = begin(app, scope, from, headers)?;
+    let position = open.after.map(position::header);
+    let frames = stream::unfold(open, |mut open| async move {
         let frame = open.frames.recv().await?;
         Some((Ok::<_, Infallible>(show(frame)), open))
     });
-    Ok(Sse::new(frames).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+    let events = Sse::new(frames).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    Ok((position, events).into_response())
 }
 
 /// The same over WebSocket: a text message a CloudEvent. When it ends for a reason, the close frame
@@ -222,13 +236,12 @@ impl Reader {
     }
 
     async fn run(&mut self) -> Ended {
-        let mut live = self.app.live.listen();
         if !matches!(self.from, From::Now)
-            && let Err(ended) = self.catch_up(live.after).await
+            && let Err(ended) = self.catch_up(self.live.after).await
         {
             return ended;
         }
-        self.next = self.next.max(live.after + 1);
+        self.next = self.next.max(self.live.after + 1);
         if let From::Sequence(first) = self.from {
             self.next = self.next.max(first);
         }
@@ -236,7 +249,7 @@ impl Reader {
         check.tick().await;
         loop {
             let event = tokio::select! {
-                event = live.receiver.recv() => event,
+                event = self.live.receiver.recv() => event,
                 _ = check.tick() => {
                     match self.check_rights().await {
                         Ok(()) => continue,
@@ -301,12 +314,13 @@ impl Reader {
         }
     }
 
-    /// A revoked token or a disabled user ends its streams at once.
+    /// A revoked token, a disabled user or the end of a sign-in ends its streams at once.
     fn concerns_rights(&self, event: &Recorded) -> bool {
         let caller = self.scope.caller();
         match event.subject.kind {
             Kind::Token => caller.actor == format!("token:{}", event.subject.id),
             Kind::User => caller.owner.as_str() == event.subject.id,
+            Kind::SignIn => caller.is_by(&event.subject.id),
             Kind::Tenant
             | Kind::Quota
             | Kind::Env
@@ -315,6 +329,11 @@ impl Reader {
             | Kind::SshKey
             | Kind::Login
             | Kind::Session
+            | Kind::Server
+            | Kind::Access
+            | Kind::Relay
+            | Kind::Batch
+            | Kind::Command
             | Kind::Request => false,
         }
     }

@@ -11,7 +11,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::sync::CancellationToken;
 
-use crate::problem::chain;
+use kit::error::chain;
 
 /// Between two looks at the files.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
@@ -89,6 +89,14 @@ pub struct Tls {
 }
 
 impl Tls {
+    /// Nothing where there are no files.
+    pub async fn load_if(files: Option<&TlsFiles>) -> Result<Option<Self>, TlsError> {
+        match files {
+            Some(files) => Self::load(files.clone()).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     pub async fn load(files: TlsFiles) -> Result<Self, TlsError> {
         let held = read(&files).await?;
         let config = RustlsConfig::from_config(config_of(&files, &held)?);

@@ -11,7 +11,9 @@ use projections::Projections;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::problem::{Problem, chain};
+use kit::error::chain;
+
+use crate::problem::Problem;
 
 /// Names of the parts in `/readyz`.
 pub const NATS: &str = "nats";

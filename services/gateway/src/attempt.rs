@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
+use entrance::refusals::Refusals;
 use events::Cause;
 use events::credential::Credential;
 use events::ids::{EnvId, TenantId};
@@ -19,7 +20,6 @@ use secrecy::SecretString;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::refusals::Refusals;
 use crate::who::Who;
 
 /// Hashes computed at once: each takes milliseconds of a core and 4 MiB.
@@ -96,19 +96,17 @@ impl Attempts {
         verdict
     }
 
-    /// The end of the address's lock, if it is closed; counted as turned away.
-    pub async fn closed(&self, from: From<'_>) -> Result<Option<DateTime<Utc>>, AttemptError> {
-        let login = self.log.load::<Login>(from.tenant, from.who.env.as_str()).await?.state;
-        let now = Utc::now();
-        let until = locked_until(&login, from.ip, now);
-        if until.is_some() {
-            self.refusals.count(from.tenant, &from.who.env, from.ip, now);
-        }
-        Ok(until)
+    /// The address is closed, and came all the same.
+    pub fn turned_away(&self, from: From<'_>, now: DateTime<Utc>) {
+        self.refusals.count(from.tenant, &from.who.env, Entrance::Gateway, from.ip, now);
     }
 
     async fn checked(&self, from: From<'_>, password: SecretString) -> Result<Verdict, AttemptError> {
-        if let Some(until) = self.closed(from).await? {
+        // others may have closed it while this one waited for its turn
+        let login = self.log.load::<Login>(from.tenant, from.who.env.as_str()).await?.state;
+        let now = Utc::now();
+        if let Some(until) = locked_until(&login, from.ip, now) {
+            self.turned_away(from, now);
             return Ok(Verdict::Closed(until));
         }
         let credential = self.log.load::<Credential>(from.tenant, from.who.env.as_str()).await?.state;

@@ -5,14 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use entrance::visit::Visits;
+use entrance::way_in::WayIn;
 use events::env::Env;
-use events::env::allow_list::is_allowed;
 use events::ids::TenantId;
-use nats::{Log, Vault};
+use events::login::Login;
+use events::login::come_in::{AddressRefusal, closed_text, come_in};
+use events::tenant::Tenant;
+use kit::error::chain;
+use nats::Log;
+use recorder::Recorders;
 use secrecy::SecretString;
 use ssh::keys::PublicLine;
 use ssh::server::{Answer, Event, Incoming, Server};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,7 +27,7 @@ use crate::attempt::{AttemptError, Attempts, From, Verdict};
 use crate::directory::Directory;
 use crate::door::{Door, Place};
 use crate::metrics::Metrics;
-use crate::trouble::chain;
+use crate::settings::Settings;
 use crate::who::{self, Who};
 
 /// From the connection to being let in.
@@ -37,10 +44,14 @@ pub struct Gateway {
     pub attempts: Attempts,
     pub directory: Arc<Directory>,
     pub log: Log,
-    pub vault: Vault,
+    pub way_in: WayIn,
+    pub visits: Visits,
+    pub recorders: Recorders,
     pub server: Server,
     pub metrics: Metrics,
     pub door: Door,
+    /// As they are now.
+    pub settings: watch::Receiver<Settings>,
     /// Ends sessions that are still there when the time to drain is over.
     pub cut: CancellationToken,
     pub sessions: TaskTracker,
@@ -64,6 +75,15 @@ enum Outcome {
     Closed(DateTime<Utc>),
     /// No environment can have this name, as everybody may know.
     Misnamed,
+}
+
+/// What is behind a user name, for this address.
+enum Sought {
+    Found(Box<Found>),
+    /// No environment, or not from here.
+    Nobodys,
+    /// The address is closed until then.
+    Closed(DateTime<Utc>),
 }
 
 /// An environment that this address may connect to.
@@ -161,9 +181,13 @@ impl Gateway {
         ip: IpAddr,
     ) -> Result<Outcome, AttemptError> {
         let Some(who) = who::parse(user) else { return Ok(Outcome::Misnamed) };
-        let Some(found) = self.find(who, ip).await? else {
-            self.attempts.nobody(password).await?;
-            return Ok(Outcome::No);
+        let found = match self.find(who, ip).await? {
+            Sought::Found(found) => found,
+            Sought::Closed(until) => return Ok(Outcome::Closed(until)),
+            Sought::Nobodys => {
+                self.attempts.nobody(password).await?;
+                return Ok(Outcome::No);
+            }
         };
         let from = From { tenant: &found.tenant, who: &found.who, ip };
         Ok(match self.attempts.password(from, password).await? {
@@ -181,11 +205,11 @@ impl Gateway {
         proven: bool,
     ) -> Result<Outcome, AttemptError> {
         let Some(who) = who::parse(user) else { return Ok(Outcome::Misnamed) };
-        let Some(found) = self.find(who, ip).await? else { return Ok(Outcome::No) };
-        let from = From { tenant: &found.tenant, who: &found.who, ip };
-        if let Some(until) = self.attempts.closed(from).await? {
-            return Ok(Outcome::Closed(until));
-        }
+        let found = match self.find(who, ip).await? {
+            Sought::Found(found) => found,
+            Sought::Closed(until) => return Ok(Outcome::Closed(until)),
+            Sought::Nobodys => return Ok(Outcome::No),
+        };
         if !self.keys(&found).iter().any(|known| known.is_same_key(key)) {
             return Ok(Outcome::No);
         }
@@ -201,24 +225,37 @@ impl Gateway {
         lines.filter_map(|line| PublicLine::read(&line).ok()).collect()
     }
 
-    /// `None` for whom the environment does not exist: nobody's, or not from this address.
-    async fn find(&self, who: Who, ip: IpAddr) -> Result<Option<Found>, AttemptError> {
+    async fn find(&self, who: Who, ip: IpAddr) -> Result<Sought, AttemptError> {
         let tenant = match self.directory.tenant_of(&who.env) {
             Some(tenant) => tenant,
             None => {
                 let head = self.log.head().await?;
                 self.directory.wait_for(head, CATCH_UP_MAX).await;
-                let Some(tenant) = self.directory.tenant_of(&who.env) else { return Ok(None) };
+                let Some(tenant) = self.directory.tenant_of(&who.env) else { return Ok(Sought::Nobodys) };
                 tenant
             }
         };
-        let env = self.log.load::<Env>(&tenant, who.env.as_str()).await?.state;
-        let allowed = is_allowed(&env.allow_list, ip) && is_allowed(&self.directory.ranges_of(&tenant), ip);
-        if !allowed {
-            self.metrics.refused("address");
-            tracing::debug!(env.id = %who.env, %ip, "refused: not in the allow-list");
+        let (env, owner, login) = tokio::try_join!(
+            self.log.load::<Env>(&tenant, who.env.as_str()),
+            self.log.load::<Tenant>(&tenant, tenant.as_str()),
+            self.log.load::<Login>(&tenant, who.env.as_str()),
+        )?;
+        let (env, now) = (env.state, Utc::now());
+        if !env.exists() {
+            return Ok(Sought::Nobodys);
         }
-        Ok((env.exists() && allowed).then_some(Found { who, tenant, env }))
+        Ok(match come_in(&env, &owner.state, &login.state, ip, now) {
+            Ok(()) => Sought::Found(Box::new(Found { who, tenant, env })),
+            Err(AddressRefusal::NotAllowed { .. }) => {
+                self.metrics.refused("address");
+                tracing::debug!(env.id = %who.env, %ip, "refused: not in the allow-list");
+                Sought::Nobodys
+            }
+            Err(AddressRefusal::Locked { until }) => {
+                self.attempts.turned_away(From { tenant: &tenant, who: &who, ip }, now);
+                Sought::Closed(until)
+            }
+        })
     }
 }
 
@@ -226,12 +263,6 @@ impl Found {
     fn admitted(&self, ip: IpAddr, method: &'static str, key_fingerprint: Option<String>) -> Admitted {
         Admitted { who: self.who.clone(), tenant: self.tenant.clone(), ip, method, key_fingerprint }
     }
-}
-
-fn closed_text(until: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    let minutes = (until - now).num_seconds().max(0) / 60 + 1;
-    let unit = if minutes == 1 { "minute" } else { "minutes" };
-    format!("this address is closed for another {minutes} {unit} (too many failed passwords)")
 }
 
 /// Counts while it is held.

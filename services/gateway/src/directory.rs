@@ -1,34 +1,21 @@
-//! Which environments are there, whose are they, and which keys and ranges do their owners have? A fold of
+//! Which environments are there, whose are they, and which keys do their owners have? A fold of
 //! the log in memory, followed as it grows. It finds things; who is let in is decided on the log itself.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use events::env::EnvEvent;
 use events::ids::{EnvId, TenantId, UserName};
 use events::ssh_key::SshKeyEvent;
-use events::tenant::TenantEvent;
 use events::{Event, Recorded};
-use ipnet::IpNet;
-use nats::{Log, Start, Tailed};
+use nats::Tailed;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-
-use crate::trouble::chain;
-
-/// Events taken at once.
-const CHUNK_MAX: usize = 500;
-/// Longest wait for the first of them.
-const CHUNK_WAIT: Duration = Duration::from_secs(1);
-/// Pause after a tail that broke.
-const BROKEN_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Fold {
     tenants: HashMap<EnvId, TenantId>,
     keys: HashMap<(TenantId, UserName), BTreeMap<String, String>>,
-    ranges: HashMap<TenantId, Vec<IpNet>>,
 }
 
 pub struct Directory {
@@ -59,20 +46,27 @@ impl Directory {
         keys.map(|keys| keys.values().cloned().collect()).unwrap_or_default()
     }
 
-    /// From where the tenant's people may connect; empty means everywhere.
-    pub fn ranges_of(&self, tenant: &TenantId) -> Vec<IpNet> {
-        self.read().ranges.get(tenant).cloned().unwrap_or_default()
-    }
-
     /// Waits until the event of this sequence is folded; `false` when that takes longer than `at_most`.
     pub async fn wait_for(&self, seq: u64, at_most: Duration) -> bool {
         let mut folded = self.folded.subscribe();
         tokio::time::timeout(at_most, folded.wait_for(|folded| *folded >= seq)).await.is_ok_and(|r| r.is_ok())
     }
 
-    fn apply(&self, recorded: &Recorded) {
-        self.fold.write().unwrap_or_else(PoisonError::into_inner).apply(recorded);
-        self.folded.send_replace(recorded.seq);
+    /// The sequence of the newest message that was taken.
+    pub fn folded(&self) -> u64 {
+        *self.folded.borrow()
+    }
+
+    /// One that cannot be read counts as seen.
+    pub fn take(&self, tailed: &Tailed) {
+        let seq = match tailed {
+            Tailed::Event(recorded) => {
+                self.fold.write().unwrap_or_else(PoisonError::into_inner).apply(recorded);
+                recorded.seq
+            }
+            Tailed::Unreadable { seq, .. } => *seq,
+        };
+        self.folded.send_replace(seq);
     }
 }
 
@@ -110,10 +104,7 @@ impl Fold {
                     keys.remove(subject.id.as_str());
                 }
             }
-            Event::Tenant(TenantEvent::TenantAllowListSet(set)) => {
-                self.ranges.insert(subject.tenant.clone(), set.ranges.clone());
-            }
-            Event::Tenant(TenantEvent::TenantRegistered(_))
+            Event::Tenant(_)
             | Event::Quota(_)
             | Event::Port(_)
             | Event::Credential(_)
@@ -121,46 +112,13 @@ impl Fold {
             | Event::Session(_)
             | Event::User(_)
             | Event::Token(_)
+            | Event::SignIn(_)
+            | Event::Server(_)
+            | Event::Access(_)
+            | Event::Relay(_)
+            | Event::Batch(_)
+            | Event::Command(_)
             | Event::Request(_) => {}
-        }
-    }
-}
-
-/// Ends only with `shutdown`.
-pub async fn follow(directory: Arc<Directory>, log: Log, shutdown: CancellationToken) {
-    let endless = async {
-        loop {
-            let next = *directory.folded.borrow() + 1;
-            let mut tail = log.tail(Start::Sequence(next), Vec::new());
-            loop {
-                match tail.next_chunk(CHUNK_MAX, CHUNK_WAIT).await {
-                    Ok(chunk) => chunk.iter().for_each(|tailed| take(&directory, tailed)),
-                    Err(error) => {
-                        tracing::error!(
-                            error = chain(&error),
-                            "the tail of the log broke: beginning it again"
-                        );
-                        break;
-                    }
-                }
-            }
-            tokio::time::sleep(BROKEN_PAUSE).await;
-        }
-    };
-    shutdown.run_until_cancelled(endless).await;
-}
-
-fn take(directory: &Directory, tailed: &Tailed) {
-    match tailed {
-        Tailed::Event(recorded) => directory.apply(recorded),
-        Tailed::Unreadable { seq, subject, why, .. } => {
-            tracing::error!(
-                event.seq = seq,
-                subject,
-                why,
-                "a message of the log cannot be read; it is left out"
-            );
-            directory.folded.send_replace(*seq);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use events::login::lockout::source_of;
 
@@ -10,20 +10,29 @@ use events::login::lockout::source_of;
 const STRANGERS_MAX: usize = 1_000;
 /// The same from one address (IPv6: one /64).
 const STRANGERS_OF_SOURCE_MAX: usize = 100;
+/// Connections of proxies that have not said yet for whom, in all.
+const PROXIED_MAX: usize = 1_000;
 
 #[derive(Default, Clone)]
-pub struct Door(Arc<Mutex<HashMap<IpAddr, usize>>>);
+pub struct Door(Arc<Mutex<Inside>>);
+
+#[derive(Default)]
+struct Inside {
+    strangers: HashMap<IpAddr, usize>,
+    proxied: usize,
+}
 
 /// Held until a stranger is let in or gone.
 pub struct Place {
     door: Door,
-    source: IpAddr,
+    /// `None`: a proxy that has not said yet for whom it connects.
+    source: Option<IpAddr>,
 }
 
 impl Door {
     pub fn enter(&self, ip: IpAddr) -> Option<Place> {
         let source = source_of(ip);
-        let mut strangers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let strangers = &mut self.inside().strangers;
         if strangers.values().sum::<usize>() >= STRANGERS_MAX {
             return None;
         }
@@ -32,17 +41,35 @@ impl Door {
             return None;
         }
         *count += 1;
-        Some(Place { door: self.clone(), source })
+        Some(Place { door: self.clone(), source: Some(source) })
+    }
+
+    /// For a proxy, until it says for whom it connects: many people come from its address.
+    pub fn enter_by_proxy(&self) -> Option<Place> {
+        let proxied = &mut self.inside().proxied;
+        if *proxied >= PROXIED_MAX {
+            return None;
+        }
+        *proxied += 1;
+        Some(Place { door: self.clone(), source: None })
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut strangers = self.door.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = strangers.get_mut(&self.source) {
+        let inside = &mut *self.door.inside();
+        let Some(source) = &self.source else {
+            inside.proxied -= 1;
+            return;
+        };
+        if let Some(count) = inside.strangers.get_mut(source) {
             *count -= 1;
             if *count == 0 {
-                strangers.remove(&self.source);
+                inside.strangers.remove(source);
             }
         }
     }
@@ -62,5 +89,16 @@ mod tests {
         assert!(door.enter(ip("203.0.113.10")).is_some());
         drop(held);
         assert!(door.enter(ip("203.0.113.9")).is_some());
+    }
+
+    #[test]
+    fn proxies_that_say_nothing_take_no_place_of_people() {
+        let door = Door::default();
+        let held: Vec<_> = (0..PROXIED_MAX).map(|_| door.enter_by_proxy()).collect();
+        assert!(held.iter().all(Option::is_some));
+        assert!(door.enter_by_proxy().is_none());
+        assert!(door.enter(IpAddr::from([203, 0, 113, 9])).is_some());
+        drop(held);
+        assert!(door.enter_by_proxy().is_some());
     }
 }

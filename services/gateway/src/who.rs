@@ -1,9 +1,8 @@
 //! Whom does a user name mean? `<env id>`, or `<env id>+<name>` for a person who wants to be told apart.
 
+use entrance::way_in::ACCOUNT;
 use events::ids::EnvId;
 
-/// The account of every environment.
-pub const ACCOUNT: &str = "developer";
 /// Longest name after the `+`, in bytes.
 const NAME_LENGTH_MAX: usize = 63;
 

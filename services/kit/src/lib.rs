@@ -1,7 +1,10 @@
-//! What do all processes share? Telemetry, shutdown, health and metrics, and the sentry protocol.
+//! What do all processes share? Telemetry, shutdown, health and metrics, errors written down, and the sentry protocol.
 
+pub mod client_address;
+pub mod error;
 pub mod health;
 pub mod password;
 pub mod sentry_protocol;
 pub mod shutdown;
+pub mod tally;
 pub mod telemetry;

@@ -100,11 +100,31 @@ pub struct EndsSoon {
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Jupyter {
     pub token: String,
+    /// The path below which it serves, [`jupyter_base_url`]; a sentry that does not know this field serves
+    /// at `/`, and so does one that is not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+}
+
+impl Jupyter {
+    /// `/` where nothing was said.
+    pub fn path(&self) -> &str {
+        self.base_url.as_deref().unwrap_or("/")
+    }
+}
+
+/// Where JupyterLab listens inside an environment.
+pub const JUPYTER_PORT: u16 = 8888;
+
+/// Below which path an environment's JupyterLab serves, whoever leads there: so that its own links are
+/// right behind the control plane too. With both slashes.
+pub fn jupyter_base_url(env: &str) -> String {
+    format!("/jupyter/{env}/")
 }
 
 impl std::fmt::Debug for Jupyter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Jupyter { token: [redacted] }")
+        write!(f, "Jupyter {{ token: [redacted], base_url: {:?} }}", self.base_url)
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use api::TlsFiles;
+use std::net::SocketAddr;
+
+use api::{JupyterSettings, JupyterUrl, TlsFiles};
 use ipnet::IpNet;
 
-use crate::settings::BadSetting;
+use crate::settings::{self, BadSetting};
 
 #[derive(Debug, clap::Args)]
 pub struct HttpArgs {
@@ -16,8 +18,16 @@ pub struct HttpArgs {
     #[arg(long, env = "PORTREEVE_TLS_KEY", value_name = "FILE")]
     tls_key: Option<PathBuf>,
     /// Ranges of the proxies in front, whose X-Forwarded-For is believed; several after commas
-    #[arg(long, env = "PORTREEVE_TRUSTED_PROXIES", value_name = "RANGES", value_delimiter = ',', value_parser = range)]
+    #[arg(long, env = "PORTREEVE_TRUSTED_PROXIES", value_name = "RANGES", value_delimiter = ',', value_parser = settings::range)]
     trusted_proxies: Vec<IpNet>,
+    /// Where browsers get JupyterLab: an origin of its own [default: the address of HTTP at 8083, or at any
+    /// free port where that is taken]
+    #[arg(long, env = "PORTREEVE_JUPYTER_LISTEN", value_name = "ADDRESS", value_parser = settings::listen_address)]
+    jupyter_listen: Option<SocketAddr>,
+    /// How browsers reach it, if not by the host name of HTTP: https://jupyter.example.org, or
+    /// https://{env}.jupyter.example.org for an origin for each environment
+    #[arg(long, env = "PORTREEVE_JUPYTER_URL", value_name = "URL")]
+    jupyter_url: Option<JupyterUrl>,
 }
 
 /// What can be meant by it.
@@ -25,6 +35,7 @@ pub struct HttpArgs {
 pub struct HttpSettings {
     pub tls: Option<TlsFiles>,
     pub trusted_proxies: Vec<IpNet>,
+    pub jupyter: JupyterSettings,
 }
 
 impl HttpArgs {
@@ -39,7 +50,8 @@ impl HttpArgs {
             readable("--tls-cert (PORTREEVE_TLS_CERT)", &files.cert)?;
             readable("--tls-key (PORTREEVE_TLS_KEY)", &files.key)?;
         }
-        Ok(HttpSettings { tls, trusted_proxies: self.trusted_proxies })
+        let jupyter = JupyterSettings { listen: self.jupyter_listen, url: self.jupyter_url };
+        Ok(HttpSettings { tls, trusted_proxies: self.trusted_proxies, jupyter })
     }
 }
 
@@ -50,9 +62,4 @@ fn alone(missing: &str, given: &str) -> BadSetting {
 fn readable(field: &str, path: &std::path::Path) -> Result<(), BadSetting> {
     let opened = std::fs::File::open(path);
     opened.map(drop).map_err(|error| BadSetting::new(field, format!("{}: {error}", path.display())))
-}
-
-fn range(text: &str) -> Result<IpNet, String> {
-    let address = || text.parse::<std::net::IpAddr>().map(IpNet::from);
-    text.parse().or_else(|_| address()).map_err(|_| "write it as 10.0.0.0/8, several after commas".to_owned())
 }

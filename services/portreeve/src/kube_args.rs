@@ -8,8 +8,8 @@ use events::Milli;
 use ipnet::IpNet;
 use provisioner::kube_settings::{Access, Exposure, Kept, Settings};
 
-use crate::serving::chain;
 use crate::settings::{self, BadSetting};
+use kit::error::chain;
 
 /// What makes an environment's processes run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -1,9 +1,11 @@
 //! What does the one binary do? `up`, each service alone, and the commands for people.
 
 mod admin_token;
+mod agent_args;
 mod children;
 mod client;
 mod data_dir;
+mod descriptors;
 mod engine;
 mod exit;
 mod http_args;
@@ -15,11 +17,13 @@ mod postgres;
 mod serving;
 mod settings;
 mod setup;
+mod ssh_args;
 mod standalone;
 mod tools;
 mod up;
 mod up_settings;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -36,9 +40,12 @@ struct Line {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    Up(up_settings::UpArgs),
+    Up(Box<up_settings::UpArgs>),
     Env(client::env::EnvArgs),
     Key(client::key::KeyArgs),
+    Server(client::server::ServerArgs),
+    Relay(client::relay::RelayArgs),
+    Run(client::run::RunArgs),
     Events(client::events::EventsArgs),
     Audit(client::audit::AuditArgs),
     Projections(client::projections::ProjectionsArgs),
@@ -52,6 +59,7 @@ enum Command {
     Provisioner(standalone::ProvisionerArgs),
     Projector(standalone::ProjectorArgs),
     Gateway(standalone::GatewayArgs),
+    Agent(agent_args::AgentArgs),
     Sentry(sentry::config::Config),
 }
 
@@ -61,7 +69,7 @@ const LOG_ALONE: &str = "info,kube_client=off";
 const LOG_UP: &str = "warn,kube_client=off";
 
 fn main() -> ExitCode {
-    let line = match Line::try_parse() {
+    let line = match Line::try_parse_from(spelled_out(std::env::args_os())) {
         Ok(line) => line,
         Err(shown) => {
             let asked_for = !shown.use_stderr();
@@ -76,12 +84,32 @@ fn main() -> ExitCode {
     match runtime.block_on(run(line.command)) {
         Ok(()) => ExitCode::from(exit::OK),
         Err(error) => {
-            let usage =
-                error.is::<BadSetting>() || matches!(error.downcast_ref(), Some(ClientError::Usage(_)));
-            let status = if usage { exit::USAGE } else { exit::FAILED };
-            failed(&serving::chain(error.as_ref()), status)
+            let status = match error.downcast_ref() {
+                Some(ClientError::Usage(_)) => exit::USAGE,
+                Some(ClientError::Unproven { .. }) => exit::UNREADABLE,
+                _ if error.is::<BadSetting>() => exit::USAGE,
+                _ => exit::FAILED,
+            };
+            failed(&kit::error::chain(error.as_ref()), status)
         }
     }
+}
+
+/// `portreeve audit` and `portreeve relay` are services, as `portreeve api` is, and nouns with verbs, as `portreeve env`
+/// is: without a verb they are the service.
+fn spelled_out(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = arguments.collect();
+    let verbs = match arguments.get(1).and_then(|command| command.to_str()) {
+        Some("audit") => client::audit::VERBS,
+        Some("relay") => client::relay::VERBS,
+        Some(_) | None => return arguments,
+    };
+    let asks = |word: &OsString| ["--help", "-h", "--version", "-V"].iter().any(|asked| word == asked);
+    let verb = |word: &OsString| verbs.iter().any(|verb| word == verb) || asks(word);
+    if !arguments.iter().skip(2).any(verb) {
+        arguments.insert(2, "run".into());
+    }
+    arguments
 }
 
 fn failed(why: &str, status: u8) -> ExitCode {
@@ -94,6 +122,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up(args) => {
             args.log.init(LOG_UP);
+            descriptors::raise_limit();
             Ok(up::run(args.check()?, kit::shutdown::on_signal()?).await?)
         }
         Command::Setup(args) => {
@@ -115,6 +144,11 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Gateway(args) => {
             args.common.log.init(LOG_ALONE);
+            descriptors::raise_limit();
+            Ok(args.check()?.run(kit::shutdown::on_signal()?).await?)
+        }
+        Command::Agent(args) => {
+            args.log.init(LOG_ALONE);
             Ok(args.check()?.run(kit::shutdown::on_signal()?).await?)
         }
         Command::Sentry(config) => {
@@ -122,8 +156,20 @@ async fn run(command: Command) -> anyhow::Result<()> {
             Ok(sentry::run(config, kit::shutdown::on_signal()?).await?)
         }
         Command::Env(args) => Ok(args.run().await?),
+        Command::Server(args) => Ok(args.run().await?),
+        Command::Relay(client::relay::RelayArgs { what: client::relay::Relay::Run(args), .. }) => {
+            args.common.log.init(LOG_ALONE);
+            descriptors::raise_limit();
+            Ok(args.check()?.run(kit::shutdown::on_signal()?).await?)
+        }
+        Command::Relay(args) => Ok(args.run().await?),
+        Command::Run(args) => Ok(args.run().await?),
         Command::Key(args) => Ok(args.run().await?),
         Command::Events(args) => Ok(args.run().await?),
+        Command::Audit(client::audit::AuditArgs { what: client::audit::Audit::Run(args), .. }) => {
+            args.common.log.init(LOG_ALONE);
+            Ok(args.check()?.run(kit::shutdown::on_signal()?).await?)
+        }
         Command::Audit(args) => Ok(args.run().await?),
         Command::Projections(args) => Ok(args.run().await?),
         Command::Tenant(args) => Ok(args.run().await?),
@@ -140,5 +186,26 @@ mod tests {
     fn the_command_line_is_sound() {
         use clap::CommandFactory;
         Line::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_verb_it_is_the_service() {
+        let spelled = |line: &str| {
+            let words = line.split(' ').map(OsString::from);
+            spelled_out(words).join(&OsString::from(" ")).into_string().unwrap_or_default()
+        };
+        assert_eq!(spelled("portreeve audit"), "portreeve audit run");
+        assert_eq!(spelled("portreeve relay"), "portreeve relay run");
+        assert_eq!(spelled("portreeve audit --nats nats://a:1"), "portreeve audit run --nats nats://a:1");
+        for same in [
+            "portreeve audit list",
+            "portreeve audit --json verify",
+            "portreeve audit --help",
+            "portreeve relay list",
+            "portreeve relay add one --zone a",
+            "portreeve api",
+        ] {
+            assert_eq!(spelled(same), same);
+        }
     }
 }

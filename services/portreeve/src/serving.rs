@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use kit::error::chain;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -62,8 +63,8 @@ impl Services {
         }
     }
 
-    /// Asks all to end and waits, at most [`DRAIN_WITHIN`]. Returns the first error.
-    pub async fn drain(mut self) -> Result<(), ServingError> {
+    /// Asks all to end and waits, at most so long. Returns the first error.
+    pub async fn drain(mut self, within: Duration) -> Result<(), ServingError> {
         self.drain.cancel();
         let mut first = Ok(());
         let all = async {
@@ -76,28 +77,12 @@ impl Services {
                 }
             }
         };
-        if tokio::time::timeout(DRAIN_WITHIN, all).await.is_err() {
-            tracing::warn!(within_s = DRAIN_WITHIN.as_secs(), "services did not finish in time; ending them");
+        if tokio::time::timeout(within, all).await.is_err() {
+            tracing::warn!(within_s = within.as_secs(), "services did not finish in time; ending them");
             self.tasks.abort_all();
         }
         first
     }
-}
-
-/// An error with its causes, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        // Some libraries repeat their cause in their own text.
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -119,7 +104,7 @@ mod tests {
         services.start("shaky", |_| async { Err(Broke) });
         let ended = services.first_end().await;
         assert_eq!(chain(&ended), "shaky ended with an error: it broke");
-        assert!(services.drain().await.is_ok());
+        assert!(services.drain(DRAIN_WITHIN).await.is_ok());
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use kit::telemetry::LogFormat;
 use secrecy::SecretString;
 
@@ -90,6 +91,12 @@ pub fn container_host(text: &str) -> Result<String, String> {
     } else {
         Err("write it as unix:///path, tcp://host:port or http://host:port".to_owned())
     }
+}
+
+/// `10.0.0.0/8`, or one address.
+pub fn range(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<std::net::IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| address()).map_err(|_| "write it as 10.0.0.0/8, several after commas".to_owned())
 }
 
 /// `nats://host:port`, more servers of the same cluster after commas.

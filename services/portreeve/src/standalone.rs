@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use kit::health::Health;
 use nats::MasterKeys;
@@ -9,9 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http_args::HttpArgs;
 use crate::kube_args::{Compute, ExposureArgs, KubeArgs, KubeExposure};
-use crate::serving::{Services, ServingError};
+use crate::serving::{DRAIN_WITHIN, Services, ServingError};
 use crate::settings::{self, BadSetting, LogArgs, PortRange};
+use crate::ssh_args::SshArgs;
 use crate::up_settings::{image, master_keys};
+
+/// A gateway that is alone waits for nobody but its people.
+const GATEWAY_DRAIN_MAX_S: u64 = 86_400;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StandaloneError {
@@ -119,6 +124,8 @@ impl ApiArgs {
             tls: http.tls,
             trusted_proxies: http.trusted_proxies,
             rates: api::Rates::default(),
+            jupyter: http.jupyter,
+            beside: axum::Router::new(),
         };
         Ok(Standalone { config, health_listen: self.common.health_listen })
     }
@@ -128,7 +135,92 @@ impl Standalone<api::Config> {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), StandaloneError> {
         let (config, health) = (self.config, Health::default());
         let served = health.clone();
-        alone("api", self.health_listen, served, shutdown, |drain| api::run(config, health, drain)).await
+        let run = |drain| api::run(config, health, drain);
+        alone("api", self.health_listen, served, shutdown, DRAIN_WITHIN, run).await
+    }
+}
+
+/// Write what vouches for the log
+#[derive(Debug, clap::Args)]
+pub struct AuditServiceArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    #[command(flatten)]
+    anchors: AnchorArgs,
+    /// The file that anchors are written out to: on another disk than the log's it tells what the log has lost
+    #[arg(long, env = "PORTREEVE_AUDIT_FILE")]
+    audit_file: Option<PathBuf>,
+}
+
+impl AuditServiceArgs {
+    pub fn check(self) -> Result<Standalone<audit::Config>, BadSetting> {
+        let config = audit::Config {
+            nats: self.common.nats_config("audit")?,
+            master_keys: needed_master_keys()?,
+            pace: self.anchors.pace(),
+            file: self.audit_file,
+        };
+        Ok(Standalone { config, health_listen: self.common.health_listen })
+    }
+}
+
+impl Standalone<audit::Config> {
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), StandaloneError> {
+        let (config, health) = (self.config, Health::default());
+        let served = health.clone();
+        let run = |drain| audit::run(config, health, drain);
+        alone("audit", self.health_listen, served, shutdown, DRAIN_WITHIN, run).await
+    }
+}
+
+/// Let relays connect, and give commands away
+#[derive(Debug, clap::Args)]
+pub struct RelayServiceArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Where relays connect: Socket.IO at /socket.io/, namespace /proxy
+    #[arg(long, env = "PORTREEVE_RELAY_LISTEN", default_value = "127.0.0.1:8084", value_parser = settings::listen_address)]
+    relay_listen: SocketAddr,
+    /// Ranges of the proxies in front, whose X-Forwarded-For is believed; several after commas
+    #[arg(long, env = "PORTREEVE_TRUSTED_PROXIES", value_name = "RANGES", value_delimiter = ',', value_parser = settings::range)]
+    trusted_proxies: Vec<ipnet::IpNet>,
+}
+
+impl RelayServiceArgs {
+    pub fn check(self) -> Result<Standalone<relay::Config>, BadSetting> {
+        let config = relay::Config {
+            nats: self.common.nats_config("relay")?,
+            master_keys: needed_master_keys()?,
+            listen: Some(self.relay_listen),
+            trusted_proxies: self.trusted_proxies,
+        };
+        Ok(Standalone { config, health_listen: self.common.health_listen })
+    }
+}
+
+impl Standalone<relay::Config> {
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), StandaloneError> {
+        let (config, health) = (self.config, Health::default());
+        let served = health.clone();
+        let run = |drain| relay::run(config, relay::Door::new(), health, drain);
+        alone("relay", self.health_listen, served, shutdown, DRAIN_WITHIN, run).await
+    }
+}
+
+/// How often the log is anchored.
+#[derive(Debug, clap::Args)]
+pub struct AnchorArgs {
+    /// Events after which there is an anchor at the latest
+    #[arg(long, env = "PORTREEVE_AUDIT_EVERY_EVENTS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    audit_every_events: u64,
+    /// Seconds after an event until it is anchored at the latest
+    #[arg(long, env = "PORTREEVE_AUDIT_EVERY_S", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    audit_every_s: u32,
+}
+
+impl AnchorArgs {
+    pub fn pace(&self) -> audit::Pace {
+        audit::Pace { every_events: self.audit_every_events, every_s: self.audit_every_s }
     }
 }
 
@@ -156,7 +248,7 @@ impl Standalone<projector::Config> {
         let (config, health) = (self.config, Health::default());
         let served = health.clone();
         let run = |drain| projector::run(config, health, drain);
-        alone("projector", self.health_listen, served, shutdown, run).await
+        alone("projector", self.health_listen, served, shutdown, DRAIN_WITHIN, run).await
     }
 }
 
@@ -169,17 +261,21 @@ pub struct GatewayArgs {
     #[arg(long, env = "PORTREEVE_SSH_LISTEN", default_value = "127.0.0.1:2222", value_parser = settings::listen_address)]
     ssh_listen: SocketAddr,
     /// Seconds that sessions may go on after a signal to end
-    #[arg(long, env = "PORTREEVE_SSH_DRAIN_S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=10))]
+    #[arg(long, env = "PORTREEVE_SSH_DRAIN_S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=GATEWAY_DRAIN_MAX_S))]
     ssh_drain_s: u64,
+    #[command(flatten)]
+    ssh: SshArgs,
 }
 
 impl GatewayArgs {
     pub fn check(self) -> Result<Standalone<gateway::Config>, BadSetting> {
+        let ssh = self.ssh.check(self.ssh_drain_s, GATEWAY_DRAIN_MAX_S)?;
         let config = gateway::Config {
             nats: self.common.nats_config("gateway")?,
             master_keys: needed_master_keys()?,
             listen: self.ssh_listen,
-            drain_s: self.ssh_drain_s,
+            settings: ssh.at_start,
+            settings_file: ssh.file,
         };
         Ok(Standalone { config, health_listen: self.common.health_listen })
     }
@@ -190,7 +286,9 @@ impl Standalone<gateway::Config> {
         let (config, health) = (self.config, Health::default());
         let served = health.clone();
         let run = |drain| gateway::run(config, health, drain);
-        alone("gateway", self.health_listen, served, shutdown, run).await
+        // it has a limit of its own, which its file may change
+        let drain_within = DRAIN_WITHIN + Duration::from_secs(GATEWAY_DRAIN_MAX_S);
+        alone("gateway", self.health_listen, served, shutdown, drain_within, run).await
     }
 }
 
@@ -276,16 +374,17 @@ impl Standalone<provisioner::Config> {
         let (config, health) = (self.config, Health::default());
         let served = health.clone();
         let run = |drain| provisioner::run(config, health, drain);
-        alone("provisioner", self.health_listen, served, shutdown, run).await
+        alone("provisioner", self.health_listen, served, shutdown, DRAIN_WITHIN, run).await
     }
 }
 
 /// The service beside its health routes, until `shutdown`.
-async fn alone<E, F>(
+pub async fn alone<E, F>(
     service: &'static str,
     address: SocketAddr,
     health: Health,
     shutdown: CancellationToken,
+    drain_within: Duration,
     run: impl FnOnce(CancellationToken) -> F,
 ) -> Result<(), StandaloneError>
 where
@@ -305,6 +404,6 @@ where
         () = shutdown.cancelled() => Ok(()),
         ended = services.first_end() => Err(ended),
     };
-    let drained = services.drain().await;
+    let drained = services.drain(drain_within).await;
     Ok(ended.and(drained)?)
 }

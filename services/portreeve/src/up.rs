@@ -18,7 +18,7 @@ use crate::engine::{self, EngineError};
 use crate::kept::{Kept, KeptError, Ports};
 use crate::nats_server::{self, NatsServerError};
 use crate::postgres::{self, PostgresError};
-use crate::serving::{Services, ServingError};
+use crate::serving::{DRAIN_WITHIN, Services, ServingError};
 use crate::up_settings::{Engine, NATS_USERS, Nats, UpSettings};
 
 /// How long the services may take to say that they are ready.
@@ -104,7 +104,7 @@ async fn serve(
     if ended.is_ok() {
         say("Ending: finishing what is under way.");
     }
-    let drained = services.drain().await;
+    let drained = services.drain(DRAIN_WITHIN).await;
     ended.and(drained.map_err(UpError::Serving))
 }
 
@@ -293,6 +293,8 @@ impl Start<'_> {
         health: &Health,
     ) -> Services {
         let mut services = Services::new();
+        // relays knock where HTTP is served
+        let relays = relay::Door::new();
         let projector = projector::Config {
             nats: self.nats_config(reached, "projector"),
             database_url: reached.database_url.expose_secret().to_owned(),
@@ -313,15 +315,32 @@ impl Start<'_> {
             tls: self.settings.http.tls.clone(),
             trusted_proxies: self.settings.http.trusted_proxies.clone(),
             rates: api::Rates::default(),
+            jupyter: self.settings.http.jupyter.clone(),
+            beside: relays.routes(),
         };
         services.start("api", |drain| api::run(api, health.clone(), drain));
         let gateway = gateway::Config {
             nats: self.nats_config(reached, "gateway"),
             master_keys: master_keys.clone(),
             listen: self.settings.ssh_listen,
-            drain_s: self.settings.ssh_drain_s,
+            settings: self.settings.ssh.at_start.clone(),
+            settings_file: self.settings.ssh.file.clone(),
         };
         services.start("gateway", |drain| gateway::run(gateway, health.clone(), drain));
+        let audit = audit::Config {
+            nats: self.nats_config(reached, "audit"),
+            master_keys: master_keys.clone(),
+            pace: self.settings.pace.clone(),
+            file: Some(self.data.join("audit/anchors.ndjson")),
+        };
+        let relay = relay::Config {
+            nats: self.nats_config(reached, "relay"),
+            master_keys: master_keys.clone(),
+            listen: None,
+            trusted_proxies: self.settings.http.trusted_proxies.clone(),
+        };
+        services.start("relay", |drain| relay::run(relay, relays, health.clone(), drain));
+        services.start("audit", |drain| audit::run(audit, health.clone(), drain));
         services
     }
 
@@ -374,7 +393,7 @@ impl Start<'_> {
             ended = services.first_end() => return Err(ended.into()),
             ready = self.unless_given_up(http) => ready?,
         }
-        self.ready("services", "projector, provisioner, api, gateway");
+        self.ready("services", "projector, provisioner, api, gateway, relay, audit");
         Ok(())
     }
 }

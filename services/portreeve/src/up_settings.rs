@@ -10,9 +10,14 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::http_args::{HttpArgs, HttpSettings};
 use crate::kube_args::{Compute, KubeArgs, KubeExposure};
 use crate::settings::{self, BadSetting, LogArgs, PortRange};
+use crate::ssh_args::{SshArgs, SshSettings};
+use crate::standalone::AnchorArgs;
 
 /// The services of `up` that have a NATS user of their own, and who makes the streams.
-pub const NATS_USERS: [&str; 5] = ["setup", "api", "provisioner", "projector", "gateway"];
+pub const NATS_USERS: [&str; 7] = ["setup", "api", "provisioner", "projector", "gateway", "relay", "audit"];
+
+/// Services end together, within [`crate::serving::DRAIN_WITHIN`].
+const SSH_DRAIN_MAX_S: u64 = 10;
 
 /// Run everything on this machine: NATS, PostgreSQL, all services, the containers engine
 #[derive(Debug, clap::Args)]
@@ -27,8 +32,10 @@ pub struct UpArgs {
     #[arg(long, env = "PORTREEVE_SSH_LISTEN", default_value = "127.0.0.1:2222", value_parser = settings::listen_address)]
     ssh_listen: SocketAddr,
     /// Seconds that sessions of the SSH gateway may go on after Ctrl-C
-    #[arg(long, env = "PORTREEVE_SSH_DRAIN_S", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=10))]
+    #[arg(long, env = "PORTREEVE_SSH_DRAIN_S", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=SSH_DRAIN_MAX_S))]
     ssh_drain_s: u64,
+    #[command(flatten)]
+    ssh: SshArgs,
     /// The name of this machine that users are shown
     #[arg(long, env = "PORTREEVE_SSH_HOST", default_value = "127.0.0.1", value_parser = settings::host_name)]
     ssh_host: String,
@@ -74,6 +81,8 @@ pub struct UpArgs {
     #[arg(long, env = "PORTREEVE_WAIT_S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=60))]
     wait_s: u64,
     #[command(flatten)]
+    anchors: AnchorArgs,
+    #[command(flatten)]
     http: HttpArgs,
     #[command(flatten)]
     pub log: LogArgs,
@@ -110,7 +119,7 @@ pub struct UpSettings {
     pub data_dir: PathBuf,
     pub listen: SocketAddr,
     pub ssh_listen: SocketAddr,
-    pub ssh_drain_s: u64,
+    pub ssh: SshSettings,
     pub gateway_only: bool,
     pub ssh_host: String,
     pub bind_host: IpAddr,
@@ -125,6 +134,7 @@ pub struct UpSettings {
     pub image_jupyter: String,
     pub sweep_interval_s: u64,
     pub wait_s: u64,
+    pub pace: audit::Pace,
     pub http: HttpSettings,
 }
 
@@ -134,6 +144,13 @@ impl UpArgs {
         if self.listen == self.ssh_listen {
             let why = format!("{} is --listen already", self.listen);
             return Err(BadSetting::new("--ssh-listen (PORTREEVE_SSH_LISTEN)", why));
+        }
+        let http = self.http.check()?;
+        if let Some(taken) =
+            http.jupyter.listen.filter(|listen| [self.listen, self.ssh_listen].contains(listen))
+        {
+            let why = format!("{taken} is --listen or --ssh-listen already");
+            return Err(BadSetting::new("--jupyter-listen (PORTREEVE_JUPYTER_LISTEN)", why));
         }
         if self.nats.is_none() && self.nats_replicas != 1 {
             let why = "the embedded server is one; name a cluster with --nats";
@@ -160,7 +177,7 @@ impl UpArgs {
             data_dir: self.data_dir,
             listen: self.listen,
             ssh_listen: self.ssh_listen,
-            ssh_drain_s: self.ssh_drain_s,
+            ssh: self.ssh.check(self.ssh_drain_s, SSH_DRAIN_MAX_S)?,
             ssh_host: self.ssh_host,
             bind_host: self.bind_host,
             ports: self.ports,
@@ -171,7 +188,8 @@ impl UpArgs {
             image_jupyter: self.image_jupyter,
             sweep_interval_s: self.sweep_interval_s,
             wait_s: self.wait_s,
-            http: self.http.check()?,
+            pace: self.anchors.pace(),
+            http,
         })
     }
 }
@@ -252,6 +270,8 @@ mod tests {
             (vec!["--listen", "8080"], "--listen"),
             (vec!["--listen", "127.0.0.1:0"], "--listen"),
             (vec!["--ssh-listen", "127.0.0.1:8080"], "--ssh-listen"),
+            (vec!["--jupyter-listen", "127.0.0.1:8080"], "--jupyter-listen"),
+            (vec!["--jupyter-url", "https://example.org/jupyter"], "--jupyter-url"),
             (vec!["--ports", "9-1"], "--ports"),
             (vec!["--compute", "kubernetes", "--kubeconfig", "/no/such/file"], "--kubeconfig"),
             (vec!["--kube-namespace", "Envs"], "--kube-namespace"),
@@ -273,6 +293,9 @@ mod tests {
             (vec!["--database-url", "mysql://x"], "--database-url"),
             (vec!["--sweep-interval-s", "0"], "--sweep-interval-s"),
             (vec!["--ssh-host=-x"], "--ssh-host"),
+            (vec!["--ssh-proxy-protocol-from", "everywhere"], "--ssh-proxy-protocol-from"),
+            (vec!["--ssh-config", "/no/such/file"], "--ssh-config"),
+            (vec!["--ssh-drain-s", "11"], "--ssh-drain-s"),
         ] {
             let why = check(&words).unwrap_err();
             assert!(why.contains(named), "{words:?}: {why}");

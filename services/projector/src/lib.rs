@@ -1,4 +1,5 @@
-//! How do the read models follow the log? Glue: `nats::tail` -> `projections::feed`, and rebuilds.
+//! How do the read models follow the log? Glue: `nats::tail` -> `projections::feed`, rebuilds, and snapshots of the
+//! fleet.
 //!
 //! Two of it at once are safe: the checkpoint lets one of them feed a chunk, the other one goes on
 //! after it.
@@ -8,6 +9,7 @@ mod follow;
 mod from_log;
 mod metrics;
 mod rebuilds;
+mod snapshots;
 
 use kit::health::Health;
 use projections::Projections;
@@ -56,8 +58,13 @@ pub async fn run(config: Config, health: Health, shutdown: CancellationToken) ->
         metrics: metrics.clone(),
         shutdown: shutdown.clone(),
     };
+    let snapshots = snapshots::Snapshots {
+        log: log.clone(),
+        projections: projections.clone(),
+        shutdown: shutdown.clone(),
+    };
     let rebuilder = rebuilds::Rebuilder { log, projections, metrics, shutdown };
-    tokio::join!(follower.run(), rebuilder.run());
+    tokio::join!(follower.run(), rebuilder.run(), snapshots.run());
     health.not_ready(PART, "ended");
     Ok(())
 }

@@ -31,6 +31,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::sync::{OnceCell, Semaphore};
 
+use crate::bridge;
 use crate::compute::{Compute, ComputeError, Ending, File, Listed, Seen, Spec};
 use crate::container_body;
 use crate::engine_answers::{
@@ -166,7 +167,12 @@ impl Containers {
 
     async fn address(&self, env: &EnvId) -> Result<Option<IpAddr>, ComputeError> {
         match inspect(self.client().await?, &container_name(env)).await {
-            Ok(seen) => Ok(address_of(seen)),
+            Ok(seen) => {
+                if let Some(gateway) = address_in(&seen, |network| network.gateway.clone()) {
+                    bridge::hold_still(gateway).await;
+                }
+                Ok(address_of(&seen))
+            }
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(refused(Phase::Ready, None, error)),
         }
@@ -345,14 +351,20 @@ async fn inspect(client: &Docker, name: &str) -> Result<ContainerInspectResponse
 }
 
 /// On the network it is in, IPv4 before IPv6. Ended containers have none, or an empty text.
-fn address_of(seen: ContainerInspectResponse) -> Option<IpAddr> {
-    let networks = seen.network_settings?.networks?;
-    let mut networks: Vec<_> = networks.into_iter().collect();
-    networks.sort_by(|one, other| one.0.cmp(&other.0));
-    let find = |text: fn(EndpointSettings) -> Option<String>| {
-        networks.iter().find_map(|(_, network)| text(network.clone())?.parse().ok())
-    };
-    find(|network| network.ip_address).or_else(|| find(|network| network.global_ipv6_address))
+fn address_of(seen: &ContainerInspectResponse) -> Option<IpAddr> {
+    address_in(seen, |network| network.ip_address.clone())
+        .or_else(|| address_in(seen, |network| network.global_ipv6_address.clone()))
+}
+
+/// An address that the first of its networks has.
+fn address_in(
+    seen: &ContainerInspectResponse,
+    text: fn(&EndpointSettings) -> Option<String>,
+) -> Option<IpAddr> {
+    let networks = seen.network_settings.as_ref()?.networks.as_ref()?;
+    let mut networks: Vec<_> = networks.iter().collect();
+    networks.sort_by_key(|(name, _)| *name);
+    networks.into_iter().find_map(|(_, network)| text(network)?.parse().ok())
 }
 
 /// The environment, when the event says that its container ended or went away. Why: looking tells.
@@ -394,13 +406,13 @@ mod tests {
     fn the_address_is_that_of_its_network_and_an_ended_container_has_none() {
         let seen = |text: &str| serde_json::from_str::<ContainerInspectResponse>(text).unwrap();
         let docker = r#"{"NetworkSettings": {"Networks": {"bridge": {"IPAddress": "172.17.0.3"}}}}"#;
-        assert_eq!(address_of(seen(docker)), Some("172.17.0.3".parse().unwrap()));
+        assert_eq!(address_of(&seen(docker)), Some("172.17.0.3".parse().unwrap()));
         let ended =
             r#"{"NetworkSettings": {"Networks": {"podman": {"IPAddress": "", "GlobalIPv6Address": ""}}}}"#;
-        assert_eq!(address_of(seen(ended)), None);
+        assert_eq!(address_of(&seen(ended)), None);
         let six =
             r#"{"NetworkSettings": {"Networks": {"n": {"IPAddress": "", "GlobalIPv6Address": "fd00::3"}}}}"#;
-        assert_eq!(address_of(seen(six)), Some("fd00::3".parse().unwrap()));
-        assert_eq!(address_of(seen("{}")), None);
+        assert_eq!(address_of(&seen(six)), Some("fd00::3".parse().unwrap()));
+        assert_eq!(address_of(&seen("{}")), None);
     }
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::reconcile::Provisioner;
 use crate::step::by_itself;
-use crate::trouble::chain;
+use kit::error::chain;
 
 /// How often is looked: deadlines and times to live are kept to the second.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -18,12 +18,13 @@ use events::env::{Env, PortPurpose, Status};
 use events::ids::{EnvId, EventId, PoolName, SessionId, TenantId};
 use events::ports::pool::Pool;
 use ipnet::IpNet;
-use nats::Log;
+use nats::{Log, Tailed};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::doors::Doors;
 use crate::fold::{Fold, Known};
+use crate::metrics::Metrics;
 use crate::trouble::{Trouble, again};
 
 /// Longest wait for the fold to reach the head of the log.
@@ -94,9 +95,15 @@ impl Fleet {
         self.folded.send_replace(recorded.seq);
     }
 
-    /// An event that cannot be read counts as seen.
-    pub fn skip(&self, seq: u64) {
-        self.folded.send_replace(seq);
+    /// A message that cannot be read counts as seen.
+    pub fn take(&self, tailed: &Tailed, metrics: &Metrics) {
+        match tailed {
+            Tailed::Event(recorded) => self.apply(recorded),
+            Tailed::Unreadable { seq, .. } => {
+                metrics.unreadable();
+                self.folded.send_replace(*seq);
+            }
+        }
     }
 
     pub fn folded(&self) -> u64 {

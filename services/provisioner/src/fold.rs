@@ -83,10 +83,16 @@ impl Fold {
             Event::Quota(QuotaEvent::QuotaReleased(released)) => {
                 self.claims.remove(&(subject.tenant.clone(), released.env.clone()));
             }
-            Event::Tenant(TenantEvent::TenantRegistered(_))
+            Event::Tenant(TenantEvent::TenantRegistered(_) | TenantEvent::TenantRecordingSet(_))
             | Event::Quota(QuotaEvent::QuotaSet(_))
             | Event::User(_)
             | Event::Token(_)
+            | Event::SignIn(_)
+            | Event::Server(_)
+            | Event::Access(_)
+            | Event::Relay(_)
+            | Event::Batch(_)
+            | Event::Command(_)
             | Event::Request(_) => {}
         }
     }
@@ -164,15 +170,24 @@ impl Fold {
         let Ok(session) = SessionId::parse(id) else { return };
         match event {
             SessionEvent::SessionOpened(opened) => {
-                if let Some(known) = self.known.get_mut(&opened.env) {
+                if let Some(known) = opened.place.env().and_then(|env| self.known.get_mut(env)) {
                     known.member.sessions.insert(session);
                 }
             }
             SessionEvent::SessionClosed(closed) => {
-                if let Some(known) = self.known.get_mut(&closed.env) {
+                if let Some(known) = closed.place.env().and_then(|env| self.known.get_mut(env)) {
                     known.member.sessions.remove(&session);
                 }
             }
+            SessionEvent::RecordingStarted(_)
+            | SessionEvent::RecordingKept(_)
+            | SessionEvent::RecordingEnded(_)
+            | SessionEvent::RecordingViewed(_) => {}
+            // who else looks on is no connection to the environment
+            SessionEvent::SessionShared(_)
+            | SessionEvent::SessionUnshared(_)
+            | SessionEvent::SessionJoined(_)
+            | SessionEvent::SessionLeft(_) => {}
         }
     }
 }
@@ -293,7 +308,7 @@ mod tests {
     fn sessions_claims_and_deadlines_are_known() {
         let (fleet, env) = (fleet_of(1), env_id(1));
         let opened = SessionOpened {
-            env: env.clone(),
+            place: env.clone().into(),
             ip: "203.0.113.9".parse().unwrap(),
             entrance: events::login::Entrance::DirectPort,
             user: "developer".into(),
@@ -301,8 +316,13 @@ mod tests {
             client: None,
             at: t(1),
         };
-        let closed =
-            SessionClosed { env: env.clone(), bytes_in: 0, bytes_out: 0, reason: "x".into(), at: t(2) };
+        let closed = SessionClosed {
+            place: env.clone().into(),
+            bytes_in: 0,
+            bytes_out: 0,
+            reason: "x".into(),
+            at: t(2),
+        };
         let session = SessionId::parse("ses-a").unwrap();
         fleet.apply(&recorded(2, &acme(), Kind::Session, "ses-a", SessionEvent::from(opened)));
         assert_eq!(fleet.session_holder(&session), Some(env.clone()));

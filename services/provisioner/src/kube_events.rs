@@ -11,6 +11,9 @@ use crate::kube_reasons::{step, troubled};
 pub const SELECTOR: &str = "reason!=Scheduled,reason!=Created,reason!=Started,reason!=Killing,\
     reason!=SuccessfulCreate,reason!=SuccessfulDelete";
 
+/// What a claim's event says whose storage class has the binding mode of the same name.
+pub const BINDS_WITH_POD: &str = "WaitForFirstConsumer";
+
 /// Refused by the registry so often, an image is taken for missing; the first time may be a mistake.
 const PULLS_REFUSED_MAX: i32 = 2;
 /// Startup probes fail for a moment at every start; so many failures are a trouble.

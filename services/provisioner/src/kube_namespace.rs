@@ -21,6 +21,9 @@ use crate::kube_settings::Settings;
 pub const POLICY: &str = "dev-env";
 /// Which of our own Pods this is, wherever the system itself runs.
 const LABEL_COMPONENT: &str = "app.kubernetes.io/component";
+/// Many have a component that is called so.
+const LABEL_NAME: &str = "app.kubernetes.io/name";
+const NAME: &str = "portreeve";
 const DNS_PORT: i32 = 53;
 /// Where clouds tell a machine its secrets.
 const LINK_LOCAL: [&str; 2] = ["169.254.0.0/16", "fe80::/10"];
@@ -56,7 +59,7 @@ pub fn network_policy(settings: &Settings, apiservers: &[IpAddr]) -> NetworkPoli
             ..Default::default()
         },
         spec: Some(NetworkPolicySpec {
-            pod_selector: Some(labelled(LABEL_APP, APP)),
+            pod_selector: Some(labelled(&[(LABEL_APP, APP)])),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
             ingress: Some(vec![
                 NetworkPolicyIngressRule {
@@ -117,13 +120,14 @@ fn control_plane(url: &str) -> Option<NetworkPolicyPeer> {
 fn pods_of(component: &str) -> NetworkPolicyPeer {
     NetworkPolicyPeer {
         namespace_selector: Some(LabelSelector::default()),
-        pod_selector: Some(labelled(LABEL_COMPONENT, component)),
+        pod_selector: Some(labelled(&[(LABEL_NAME, NAME), (LABEL_COMPONENT, component)])),
         ..Default::default()
     }
 }
 
-fn labelled(key: &str, value: &str) -> LabelSelector {
-    LabelSelector { match_labels: Some([(key.to_owned(), value.to_owned())].into()), ..Default::default() }
+fn labelled(labels: &[(&str, &str)]) -> LabelSelector {
+    let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    LabelSelector { match_labels: Some(labels.collect()), ..Default::default() }
 }
 
 fn port(protocol: &str, number: i32) -> NetworkPolicyPort {
@@ -165,6 +169,10 @@ mod tests {
         };
         let from: Vec<_> = ours["from"].as_array().unwrap().iter().filter_map(component).collect();
         assert_eq!(from, ["gateway", "api"]);
+        let ours_alone = json!("portreeve");
+        for peer in &ours["from"].as_array().unwrap()[..2] {
+            assert_eq!(peer["podSelector"]["matchLabels"]["app.kubernetes.io/name"], ours_alone);
+        }
         assert_eq!(ours["from"][2]["ipBlock"], json!({"cidr": "10.0.0.1/32"}), "where we are no Pods");
         let to = &spec["egress"][2]["to"];
         let closed = json!(["10.244.0.0/16", "169.254.0.0/16", "198.51.100.7/32"]);

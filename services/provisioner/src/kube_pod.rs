@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kit::sentry_protocol::{ENV_CONTROL_URL, ENV_ID, ENV_TOKEN};
+use kit::sentry_protocol::{ENV_CONTROL_URL, ENV_ID, ENV_TOKEN, JUPYTER_PORT};
 
 use crate::capabilities::CAPABILITIES;
 use crate::compute::Spec;
@@ -41,7 +41,7 @@ const PROBE_TRIES_MAX: i32 = 6;
 pub fn inside(purpose: PortPurpose) -> i32 {
     match purpose {
         PortPurpose::Ssh => 22,
-        PortPurpose::Jupyter => 8888,
+        PortPurpose::Jupyter => JUPYTER_PORT.into(),
     }
 }
 

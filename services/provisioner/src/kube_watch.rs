@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ use crate::kube_events::{self, About};
 use crate::kube_objects::{claim_names, env_of, pod_name, selector};
 use crate::kube_reasons::{farewell, has_failed, is_node_lost, restart, restarts, steps, trouble};
 use crate::kube_settings::Settings;
-use crate::trouble::chain;
+use kit::error::chain;
 
 /// A watch without an end is asked for anew after this, in seconds: a connection that died without a
 /// word is noticed by then.
@@ -58,6 +59,8 @@ pub struct Watched {
     notices: broadcast::Sender<Notice>,
     /// The watches that broke, when and why. One that is open again may have nothing to say for long.
     broken: Mutex<BTreeMap<&'static str, (Instant, String)>>,
+    /// A claim has said that its storage class binds it when its Pod is there; all have the same class.
+    binds_with_pod: AtomicBool,
     marks: Mutex<HashMap<EnvId, Mark>>,
 }
 
@@ -134,6 +137,7 @@ impl Watched {
             endings: broadcast::Sender::new(TOLD_KEPT),
             notices: broadcast::Sender::new(TOLD_KEPT),
             broken: Mutex::default(),
+            binds_with_pod: AtomicBool::new(false),
             marks: Mutex::default(),
         };
         (watched, Writers { sets: sets_writer, pods: pods_writer, claims: claims_writer })
@@ -251,6 +255,9 @@ impl Watched {
 
     fn event_changed(&self, change: &Change<Event>) {
         let (Change::Apply(event) | Change::InitApply(event)) = change else { return };
+        if event.reason.as_deref() == Some(kube_events::BINDS_WITH_POD) {
+            self.binds_with_pod.store(true, Ordering::Relaxed);
+        }
         let Some(word) = kube_events::word(event) else { return };
         let worth = match word.about {
             About::Other => true,
@@ -315,6 +322,16 @@ impl Watched {
     pub fn claims(&self, env: &EnvId) -> Vec<Arc<PersistentVolumeClaim>> {
         let claim = |name: String| self.claims.get(&ObjectRef::new(&name).within(&self.namespace));
         claim_names(env).into_iter().filter_map(claim).collect()
+    }
+
+    /// Its claims are bound, or wait for its Pod to be.
+    pub fn is_ready_for_pod(&self, env: &EnvId) -> bool {
+        let is_bound = |claim: &Arc<PersistentVolumeClaim>| {
+            claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound")
+        };
+        let claims = self.claims(env);
+        self.binds_with_pod.load(Ordering::Relaxed)
+            || claims.len() == claim_names(env).len() && claims.iter().all(is_bound)
     }
 
     pub fn all_sets(&self) -> Vec<Arc<StatefulSet>> {
@@ -472,6 +489,31 @@ mod tests {
             watched.event_changed(&Change::Apply(pulling(uid)));
         }
         assert_eq!(codes(), ["pulling"]);
+    }
+
+    #[test]
+    fn a_pod_comes_when_its_volumes_are_bound_or_wait_for_it() {
+        let (watched, mut writers) = Watched::new("envs");
+        let env = EnvId::parse(ENV).unwrap();
+        let mut claim = |name: &str, phase: &str| {
+            let claim = serde_json::from_value(json!({"metadata": {"name": name, "namespace": "envs"},
+                "status": {"phase": phase}}));
+            writers.claims.apply_watcher_event(&Change::Apply(claim.unwrap()));
+        };
+        let [code, output] = claim_names(&env);
+        claim(&code, "Bound");
+        assert!(!watched.is_ready_for_pod(&env), "one of two");
+        claim(&output, "Pending");
+        assert!(!watched.is_ready_for_pod(&env));
+        claim(&output, "Bound");
+        assert!(watched.is_ready_for_pod(&env));
+        claim(&output, "Pending");
+        let waits: Event = serde_json::from_value(json!({"metadata": {}, "type": "Normal",
+            "reason": "WaitForFirstConsumer",
+            "involvedObject": {"kind": "PersistentVolumeClaim", "name": output}}))
+        .unwrap();
+        watched.event_changed(&Change::Apply(waits));
+        assert!(watched.is_ready_for_pod(&env));
     }
 
     #[test]

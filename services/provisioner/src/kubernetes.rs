@@ -37,6 +37,8 @@ use crate::kube_watch::{self, Watched, Watching};
 const ENSURE_TRIES_MAX: usize = 3;
 /// A Pod that was told to end is gone within its own grace and this; a node that is silent keeps it.
 const POD_GONE_MAX: Duration = Duration::from_secs(45);
+/// A Pod comes before its volumes when they take longer than this: it is told then what they wait for.
+const BOUND_MAX: Duration = Duration::from_secs(10);
 /// What was deleted is gone within this, garbage collection and unmounting included.
 const GONE_MAX: Duration = Duration::from_secs(60);
 /// The first lists are there within this, or the cluster does not answer.
@@ -81,7 +83,7 @@ impl Keeping {
     pub async fn run(self) {
         let engine = &self.engine;
         while let Err(error) = engine.requests.prepare(&engine.settings).await {
-            let error = crate::trouble::chain(&error);
+            let error = kit::error::chain(&error);
             tracing::warn!(error, "the namespace of environments cannot be made ready: trying again");
             tokio::time::sleep(PREPARE_AGAIN).await;
         }
@@ -195,6 +197,9 @@ impl Kubernetes {
         if self.watched.set(env).is_some_and(|set| pods_wanted(&set) == 1) {
             return Ok(());
         }
+        // The scheduler refuses a Pod whose volumes are not bound, and tries all it has refused again with
+        // each volume that is: much work for a cluster where a hundred come at once.
+        self.watched.until(BOUND_MAX, |watched| watched.is_ready_for_pod(env)).await;
         match self.scale(env, 1, Phase::Start).await? {
             Some(_) => Ok(()),
             None => Err(ComputeError::Busy("its StatefulSet was just removed".to_owned())),

@@ -4,6 +4,7 @@
 
 mod activity;
 pub mod allow_list;
+mod bridge;
 mod bring_up;
 mod capabilities;
 pub mod compute;
@@ -14,7 +15,6 @@ mod doors;
 mod engine_answers;
 pub mod fleet;
 mod fold;
-mod follow;
 mod kube_answers;
 mod kube_datasets;
 mod kube_events;
@@ -159,7 +159,11 @@ pub async fn run(config: Config, health: Health, shutdown: CancellationToken) ->
     let log = connection.log();
     let fleet = Arc::new(fleet(&config)?);
     let mut parts = JoinSet::new();
-    parts.spawn(follow::follow(Arc::clone(&fleet), log.clone(), metrics.clone(), shutdown.clone()));
+    parts.spawn({
+        let (fleet, log) = (Arc::clone(&fleet), log.clone());
+        let (metrics, shutdown) = (metrics.clone(), shutdown.clone());
+        async move { log.follow(|| fleet.folded() + 1, |tailed| fleet.take(tailed, &metrics), shutdown).await }
+    });
     let head = log.head().await?;
     let caught_up = shutdown.run_until_cancelled(fleet.wait_for(head, FOLD_MAX)).await;
     match caught_up {

@@ -12,6 +12,7 @@ use events::credential::issue::issue;
 use events::credential::{Credential, CredentialRefusal, SecretRef};
 use events::envelope::Cause;
 use events::ids::{EnvId, TenantId};
+use kit::sentry_protocol::{Jupyter, jupyter_base_url};
 use nats::{Log, MasterKeys, Vault};
 use secrecy::{ExposeSecret, SecretString};
 use sha_crypt::{CustomizedPasswordHasher, Params, ShaCrypt};
@@ -124,14 +125,17 @@ impl Passwords {
         let jupyter = truth.member.env.requested.as_ref().is_some_and(|requested| requested.jupyter);
         let password = self.secret(&current).await?;
         self.ensure_hash(&current, &password).await?;
-        let jupyter_token = match jupyter {
-            true => Some(self.secret(&jupyter_ref(env)).await?.expose_secret().to_owned()),
+        let jupyter = match jupyter {
+            true => Some(Jupyter {
+                token: self.secret(&jupyter_ref(env)).await?.expose_secret().to_owned(),
+                base_url: Some(jupyter_base_url(env.as_str())),
+            }),
             false => None,
         };
         let salt = self.keys.derive(&format!("salt/{env}/{}", current.version));
         let hashed = tokio::task::spawn_blocking(move || hash(&password, &salt)).await;
         let password_hash = hashed.map_err(|_| SecretError::Hash)??;
-        let secrets = PolicySecrets { password_hash, jupyter_token };
+        let secrets = PolicySecrets { password_hash, jupyter };
         let entry = (current, secrets.clone());
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(env.clone(), entry);
         Ok(secrets)

@@ -15,7 +15,7 @@ use crate::fleet::Truth;
 pub struct PolicySecrets {
     /// crypt(3) hash.
     pub password_hash: String,
-    pub jupyter_token: Option<String>,
+    pub jupyter: Option<Jupyter>,
 }
 
 /// A policy, and what it proves once it is in force.
@@ -41,7 +41,7 @@ pub fn compute(truth: &Truth, secrets: PolicySecrets, user_ca: &str, now: DateTi
         failures: member.doors.failures(now),
         forgiven: member.doors.forgiven(now),
         user_ca: Some(user_ca.to_owned()),
-        jupyter: secrets.jupyter_token.map(|token| Jupyter { token }),
+        jupyter: secrets.jupyter,
         ends_soon: ends_soon(&member.env),
     };
     policy.version = version_of(&policy);
@@ -90,7 +90,7 @@ mod tests {
     const CA: &str = "ssh-ed25519 AAAA";
 
     fn secrets() -> PolicySecrets {
-        PolicySecrets { password_hash: "$6$x$y".into(), jupyter_token: None }
+        PolicySecrets { password_hash: "$6$x$y".into(), jupyter: None }
     }
 
     #[test]

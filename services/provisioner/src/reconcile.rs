@@ -91,7 +91,7 @@ impl Provisioner {
         for _ in 0..STEPS_MAX {
             let env = match self.log.load::<Env>(task.tenant, task.id.as_str()).await {
                 Ok(loaded) => loaded.state,
-                Err(error) => return self.later(task.id, crate::trouble::chain(&error)),
+                Err(error) => return self.later(task.id, kit::error::chain(&error)),
             };
             match self.step(task, &env).await {
                 Ok(Step::Settled) => {

@@ -75,7 +75,7 @@ impl Recorder {
                 (Ok(()), _) => accepted = Some(report.number),
                 (Err(error), None) => return Err(error),
                 (Err(error), Some(_)) => {
-                    tracing::warn!(env.id = %env, error = crate::trouble::chain(&error),
+                    tracing::warn!(env.id = %env, error = kit::error::chain(&error),
                         "reports were recorded in part; the sentry sends the rest again");
                     break;
                 }
@@ -161,7 +161,7 @@ impl Recorder {
             Report::SessionOpened { session_id, ip, user, method } => {
                 let Some(session) = self.session(env, session_id) else { return Ok(()) };
                 let opened = SessionOpened {
-                    env: env.clone(),
+                    place: env.clone().into(),
                     ip: ip.to_canonical(),
                     entrance: Entrance::DirectPort,
                     user: cut(user),
@@ -174,7 +174,7 @@ impl Recorder {
             Report::SessionClosed { session_id, bytes_in, bytes_out, reason } => {
                 let Some(session) = self.session(env, session_id) else { return Ok(()) };
                 let closed = SessionClosed {
-                    env: env.clone(),
+                    place: env.clone().into(),
                     bytes_in: *bytes_in,
                     bytes_out: *bytes_out,
                     reason: cut(reason),
@@ -197,8 +197,13 @@ impl Recorder {
         at: DateTime<Utc>,
         cause: &Cause,
     ) -> Result<(), RecordError> {
-        let closed =
-            SessionClosed { env: env.clone(), bytes_in: 0, bytes_out: 0, reason: reason.to_owned(), at };
+        let closed = SessionClosed {
+            place: env.clone().into(),
+            bytes_in: 0,
+            bytes_out: 0,
+            reason: reason.to_owned(),
+            at,
+        };
         let position = SpoolPosition { spool: String::new(), number: 0 };
         let source = Source { tenant, env, cause: cause.clone(), position, at };
         self.decide_session(&source, session, |state| close(state, closed.clone())).await
@@ -241,8 +246,16 @@ impl Recorder {
         match decided {
             Ok(_) => Ok(()),
             // its opening stands before it in the same spool, unless the spool was damaged: nothing
-            // can be said about such a session, and the reports after it must not wait for it
-            Err(DecideError::Refused(SessionRefusal::NotFound)) => {
+            // can be said about such a session, and the reports after it must not wait for it (of recordings
+            // and shares a sentry tells nothing)
+            Err(DecideError::Refused(
+                SessionRefusal::NotFound
+                | SessionRefusal::NoRecording
+                | SessionRefusal::Ended
+                | SessionRefusal::TooManyRecordings
+                | SessionRefusal::ShareEnded
+                | SessionRefusal::TooManyShares,
+            )) => {
                 tracing::warn!(env.id = %source.env, session.id = %session,
                     "a session was closed that never opened; the report is left out");
                 Ok(())

@@ -36,7 +36,8 @@ use crate::passwords::{SecretError, sentry_token};
 use crate::policy::{Computed, compute};
 use crate::reconcile::Provisioner;
 use crate::step::{by_sentry, fresh};
-use crate::trouble::{Trouble, chain, decided};
+use crate::trouble::{Trouble, decided};
+use kit::error::chain;
 
 /// Policies remembered per environment: the newest ones, of which one may still be said to be in force.
 const SERVED_MAX: usize = 4;

@@ -19,7 +19,8 @@ use crate::compute::{Ending, Listed};
 use crate::fleet::HeldPort;
 use crate::reconcile::{Provisioner, Task};
 use crate::step::by_itself;
-use crate::trouble::{Trouble, again, chain, decided};
+use crate::trouble::{Trouble, again, decided};
+use kit::error::chain;
 
 /// A claim comes before its environment: one this young may still get it.
 const CLAIM_GRACE_S: i64 = 60;

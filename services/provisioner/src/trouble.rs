@@ -4,6 +4,7 @@ use std::error::Error;
 
 use events::aggregate::Refusal;
 use events::env::{EnvFailed, Phase};
+use kit::error::chain;
 use nats::{DecideError, Decided};
 
 use crate::compute::ComputeError;
@@ -17,21 +18,6 @@ pub enum Trouble {
     Again(String),
     /// Something newer was decided meanwhile: look again.
     Changed,
-}
-
-/// The error with its causes, on one line.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        // some libraries repeat their cause in their own text
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// The world broke; it may be whole again later.

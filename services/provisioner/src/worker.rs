@@ -70,6 +70,12 @@ impl Worker for Reactions {
             | Event::Session(_)
             | Event::User(_)
             | Event::Token(_)
+            | Event::SignIn(_)
+            | Event::Server(_)
+            | Event::Access(_)
+            | Event::Relay(_)
+            | Event::Batch(_)
+            | Event::Command(_)
             | Event::Request(_) => Outcome::Done,
         }
     }
@@ -98,7 +104,7 @@ impl Reactions {
         let state = match self.0.passwords.load(tenant, &id).await {
             Ok(state) => state,
             Err(error) => {
-                return Outcome::Again { after: FOLD_AGAIN, why: crate::trouble::chain(&error) };
+                return Outcome::Again { after: FOLD_AGAIN, why: kit::error::chain(&error) };
             }
         };
         let Some(member) = self.0.fleet.member(&id) else { return Outcome::Done };

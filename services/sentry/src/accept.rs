@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use events::login::come_in::closed_text;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket, sockopt,
 };
@@ -162,11 +163,7 @@ fn refuse(stream: TcpStream, ip: IpAddr, refusal: Refusal, now: DateTime<Utc>, n
 
 /// A server may send lines before its identification (RFC 4253, 4.2).
 async fn say_locked(mut stream: TcpStream, until: DateTime<Utc>, now: DateTime<Utc>) {
-    let minutes = (until - now).num_seconds().max(0) / 60 + 1;
-    let unit = if minutes == 1 { "minute" } else { "minutes" };
-    let line = format!(
-        "Portreeve: this address is closed for another {minutes} {unit} (too many failed passwords)\r\n"
-    );
+    let line = format!("Portreeve: {}\r\n", closed_text(until, now));
     if stream.write_all(line.as_bytes()).await.is_ok() && stream.shutdown().await.is_ok() {
         // closing with unread input would reset the connection and could take the line with it
         let mut input = [0; 512];

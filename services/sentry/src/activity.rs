@@ -44,9 +44,9 @@ pub async fn run(
             active_at.send_replace(Utc::now());
         }
         looks = looks.wrapping_add(1);
-        let token = jupyter.borrow().as_ref().map(|jupyter| jupyter.token.clone());
-        if let (true, Some(token), Some(http)) = (looks % JUPYTER_EVERY == 0, token, &http)
-            && let Some(used) = used_by_jupyter(http, jupyter_port, &token).await
+        let asked = jupyter.borrow().clone();
+        if let (true, Some(asked), Some(http)) = (looks % JUPYTER_EVERY == 0, asked, &http)
+            && let Some(used) = used_by_jupyter(http, jupyter_port, &asked).await
         {
             active_at.send_if_modified(|at| std::mem::replace(at, used.max(*at)) < used);
         }
@@ -87,13 +87,13 @@ impl Levels {
 }
 
 /// When its kernels, terminals or pages did something last.
-async fn used_by_jupyter(http: &reqwest::Client, port: u16, token: &str) -> Option<DateTime<Utc>> {
+async fn used_by_jupyter(http: &reqwest::Client, port: u16, jupyter: &Jupyter) -> Option<DateTime<Utc>> {
     #[derive(Deserialize)]
     struct Status {
         last_activity: DateTime<Utc>,
     }
-    let asked = http.get(format!("http://127.0.0.1:{port}/api/status"));
-    let answer = asked.header("Authorization", format!("token {token}")).send().await.ok()?;
+    let asked = http.get(format!("http://127.0.0.1:{port}{}api/status", jupyter.path()));
+    let answer = asked.header("Authorization", format!("token {}", jupyter.token)).send().await.ok()?;
     Some(answer.json::<Status>().await.ok()?.last_activity)
 }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
-use kit::sentry_protocol::{ENV_CONTROL_URL, ENV_ID, ENV_TOKEN, INNER_PORT};
+use kit::sentry_protocol::{ENV_CONTROL_URL, ENV_ID, ENV_TOKEN, INNER_PORT, JUPYTER_PORT};
 
 use crate::refusals;
 
@@ -79,7 +79,7 @@ pub struct Config {
     /// Working directory of JupyterLab
     #[arg(long, default_value = "/gemini/code")]
     pub jupyter_dir: PathBuf,
-    #[arg(long, default_value_t = 8888)]
+    #[arg(long, default_value_t = JUPYTER_PORT)]
     pub jupyter_port: u16,
 }
 

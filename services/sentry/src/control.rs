@@ -40,17 +40,6 @@ impl ControlError {
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Unauthorized { .. } | Self::Gone { .. })
     }
-
-    /// The error with its causes, without addresses of anything secret.
-    pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        text
-    }
 }
 
 #[derive(Clone)]

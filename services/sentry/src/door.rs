@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use events::login::come_in::{AddressRefusal, past};
 use events::login::lockout::{LOCK_FAILURES_MAX, counts, source_of};
 use ipnet::IpNet;
 use kit::sentry_protocol::{Lockout, Policy};
@@ -57,6 +58,15 @@ pub enum Refusal {
     },
     /// A bound on connections is reached, or we are leaving.
     Crowded,
+}
+
+impl From<AddressRefusal> for Refusal {
+    fn from(refusal: AddressRefusal) -> Self {
+        match refusal {
+            AddressRefusal::NotAllowed { .. } => Self::NotAllowed,
+            AddressRefusal::Locked { until } => Self::Locked { until },
+        }
+    }
 }
 
 /// Why a connection is ended by us.
@@ -125,7 +135,7 @@ impl Door {
         inner.lockouts.clone_from(&policy.lockouts);
         inner.memory.hear(&policy.failures, &policy.forgiven);
         for entry in inner.connections.values().filter(|entry| entry.side == Side::Outer) {
-            if !inner.allows(entry.ip) {
+            if past(&[&inner.allow_list], None, entry.ip).is_err() {
                 entry.end(End::NotAllowed);
             } else if entry.stage != Stage::LoggedIn && inner.closed_until(entry.ip, now).is_some() {
                 entry.end(End::Locked);
@@ -138,12 +148,7 @@ impl Door {
     /// `ip` is canonical: no IPv4 in IPv6 clothes.
     pub fn admit(self: &Arc<Self>, ip: IpAddr, now: DateTime<Utc>) -> Result<Place, Refusal> {
         let mut inner = self.lock();
-        if !inner.allows(ip) {
-            return Err(Refusal::NotAllowed);
-        }
-        if let Some(until) = inner.closed_until(ip, now) {
-            return Err(Refusal::Locked { until });
-        }
+        past(&[&inner.allow_list], inner.closed_until(ip, now), ip)?;
         self.place(&mut inner, ip, Side::Outer)
     }
 
@@ -194,10 +199,6 @@ impl Door {
 }
 
 impl Inner {
-    fn allows(&self, ip: IpAddr) -> bool {
-        self.allow_list.is_empty() || self.allow_list.iter().any(|net| net.contains(&ip))
-    }
-
     fn closed_until(&self, ip: IpAddr, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let source = source_of(ip);
         let told =

@@ -9,10 +9,9 @@ use tokio::process::Command;
 
 use crate::reap::Children;
 
-/// Made before anything is accepted: milliseconds.
-pub const QUICK: [&str; 2] = ["ed25519", "ecdsa"];
-/// Made in the background: up to seconds. sshd does without it until then.
-pub const SLOW: [&str; 1] = ["rsa"];
+/// Made before anything is accepted, in milliseconds. No RSA: making such a key costs the machine more than
+/// all the rest of a start, and a client that knows neither of these is older than 2011.
+const KINDS: [&str; 2] = ["ed25519", "ecdsa"];
 
 /// The kind that entrances pin.
 pub const PINNED: &str = "ed25519";
@@ -23,14 +22,9 @@ pub fn public_file(dir: &Path, kind: &str) -> PathBuf {
 }
 
 /// Makes those keys that are missing, at once.
-pub async fn ensure(
-    kinds: &'static [&'static str],
-    dir: &Path,
-    ssh_keygen: &Path,
-    children: &Arc<Children>,
-) -> io::Result<()> {
+pub async fn ensure(dir: &Path, ssh_keygen: &Path, children: &Arc<Children>) -> io::Result<()> {
     let mut making = tokio::task::JoinSet::new();
-    for kind in kinds {
+    for kind in KINDS {
         let (dir, ssh_keygen, children) = (dir.to_owned(), ssh_keygen.to_owned(), children.clone());
         making.spawn(async move { ensure_one(kind, &dir, &ssh_keygen, &children).await });
     }

@@ -115,6 +115,7 @@ fn start(config: &Config, children: &Arc<Children>, jupyter: &Jupyter) -> std::i
         .args(["lab", "--no-browser", "--ServerApp.ip=0.0.0.0"])
         .arg(format!("--ServerApp.port={}", config.jupyter_port))
         .arg("--ServerApp.port_retries=0")
+        .arg(format!("--ServerApp.base_url={}", jupyter.path()))
         .env_clear()
         .env("PATH", "/opt/jupyter/bin:/usr/local/bin:/usr/bin:/bin")
         .env("HOME", &user.dir)

@@ -85,7 +85,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let _last = last.clone().drop_guard();
     reap::start(children.clone(), last.clone()).map_err(RunError::Reap)?;
     boot::prepare(&config)?;
-    let host_keys = tokio::spawn(make_host_keys(&host_keys::QUICK, config.clone(), children.clone()));
+    let host_keys = tokio::spawn(make_host_keys(config.clone(), children.clone()));
     let control = Control::new(&config)?;
     let (reporter, left_open) = reporter::start(&config.state_dir.join("spool"))?;
     let memory = FailureMemory::open(&config.state_dir.join("failures"), Utc::now());
@@ -97,12 +97,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let (version_tx, version) = watch::channel(None);
     let (jupyter_tx, jupyter) = watch::channel(None);
     let (active_at_tx, active_at) = watch::channel(Utc::now());
-    let vitals = Vitals {
-        open: open.clone(),
-        version: version.clone(),
-        door: door.clone(),
-        reporter: reporter.clone(),
-    };
+    let vitals = Vitals { open: open.clone(), version, door: door.clone(), reporter: reporter.clone() };
     health::start(config.health, vitals, last.clone()).await.map_err(RunError::Health)?;
 
     let (connections, tasks, stop) = (TaskTracker::new(), TaskTracker::new(), shutdown.clone());
@@ -142,9 +137,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     tasks.spawn(keeper.run(stop.clone()));
     let port = config.jupyter_port;
     tasks.spawn(activity::run(door.clone(), jupyter.clone(), port, active_at_tx, stop.clone()));
-    tasks.spawn(jupyter::run(config.clone(), children.clone(), jupyter, stop.clone()));
-    tasks.spawn(samples::run(door.clone(), samples, stop.clone()));
-    tasks.spawn(make_slow_host_keys(config, children, version, stop));
+    tasks.spawn(jupyter::run(config, children, jupyter, stop.clone()));
+    tasks.spawn(samples::run(door.clone(), samples, stop));
     let sending = CancellationToken::new();
     let sender = tokio::spawn(send_reports::run(reporter.clone(), control.clone(), sending.clone()));
 
@@ -169,27 +163,6 @@ async fn wait_for_ends(connections: &TaskTracker, tasks: &TaskTracker) {
     }
 }
 
-async fn make_host_keys(
-    kinds: &'static [&'static str],
-    config: Arc<Config>,
-    children: Arc<Children>,
-) -> io::Result<()> {
-    host_keys::ensure(kinds, &boot::host_keys_dir(&config), &config.ssh_keygen, &children).await
-}
-
-/// After a policy is in force, so that they do not delay it.
-async fn make_slow_host_keys(
-    config: Arc<Config>,
-    children: Arc<Children>,
-    mut version: watch::Receiver<Option<String>>,
-    stop: CancellationToken,
-) {
-    let make = async {
-        if version.wait_for(Option::is_some).await.is_ok()
-            && let Err(error) = make_host_keys(&host_keys::SLOW, config, children).await
-        {
-            tracing::error!(%error, "cannot make the RSA host key; others are there");
-        }
-    };
-    stop.run_until_cancelled(make).await;
+async fn make_host_keys(config: Arc<Config>, children: Arc<Children>) -> io::Result<()> {
+    host_keys::ensure(&boot::host_keys_dir(&config), &config.ssh_keygen, &children).await
 }

@@ -159,7 +159,7 @@ impl PolicyKeeper {
             match self.control.applied(version, self.host_key().as_deref()).await {
                 Ok(()) => return true,
                 Err(error) => {
-                    tracing::debug!(error = %error.chain(), version, "cannot tell that a policy is in force");
+                    tracing::debug!(error = %kit::error::chain(&error), version, "cannot tell that a policy is in force");
                     sleep(delay).await;
                 }
             }
@@ -175,7 +175,9 @@ impl PolicyKeeper {
         }
         match answer {
             Ok(()) => tracing::info!("the control plane answers again"),
-            Err(error) => tracing::warn!(error = %error.chain(), "no policy from the control plane"),
+            Err(error) => {
+                tracing::warn!(error = %kit::error::chain(error), "no policy from the control plane")
+            }
         }
     }
 

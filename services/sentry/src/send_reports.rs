@@ -63,7 +63,7 @@ async fn send_for_ever(reporter: &Reporter, control: &Control) {
             Ok(Sent::Nothing) => tokio::time::sleep(delays.next().unwrap_or(RETRY_WAIT_MAX)).await,
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(error = %error.chain(), pending = reporter.pending(), "reports wait in the spool");
+                    tracing::warn!(error = %kit::error::chain(&error), pending = reporter.pending(), "reports wait in the spool");
                 }
                 let wait = delays.next().unwrap_or(RETRY_WAIT_MAX);
                 tokio::time::sleep(if error.is_final() { REFUSED_WAIT } else { wait }).await;

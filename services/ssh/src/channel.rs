@@ -58,6 +58,27 @@ pub struct Terminal {
 
 pub(crate) type Connected = Handle<ClientEvents>;
 
+/// What a shell says of a command that this signal ended: 128 and its number, as Linux counts those that RFC 4254
+/// names; 128 alone for any other.
+pub fn exit_code_of_signal(name: &str) -> i32 {
+    128 + match name {
+        "HUP" => 1,
+        "INT" => 2,
+        "QUIT" => 3,
+        "ILL" => 4,
+        "ABRT" => 6,
+        "FPE" => 8,
+        "KILL" => 9,
+        "USR1" => 10,
+        "SEGV" => 11,
+        "USR2" => 12,
+        "PIPE" => 13,
+        "ALRM" => 14,
+        "TERM" => 15,
+        _ => 0,
+    }
+}
+
 /// An open channel; [`Channel::split`] it to read and write at the same time.
 pub struct Channel {
     pub reader: ChannelReader,
@@ -124,7 +145,8 @@ impl Channel {
         self.answered(asked, "a shell").await
     }
 
-    pub(crate) async fn request_command(&self, command: &[u8]) -> Result<(), ChannelError> {
+    /// Runs a command in a channel in which nothing runs. Unless it is refused, an error leaves open whether it ran.
+    pub async fn request_command(&self, command: &[u8]) -> Result<(), ChannelError> {
         let asked = self.writer.core.half.exec(true, command).await;
         self.answered(asked, "the command").await
     }

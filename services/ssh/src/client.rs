@@ -3,19 +3,22 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use russh::client::{AuthResult, Config, Handle, KeyboardInteractiveAuthResponse};
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKeyWithHashAlg};
-use russh::{ChannelOpenFailure, Disconnect, MethodKind, MethodSet, Preferred, SshId, cipher};
-use secrecy::{ExposeSecret, SecretString};
+use russh::client::{Config, Msg};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
+use russh::{ChannelOpenFailure, Disconnect, Preferred, SshId, cipher};
+use secrecy::SecretString;
 
 use crate::ca::SessionKey;
 use crate::channel::{ANSWER_WAIT, Channel, ChannelError, Connected, Lost, Terminal, WINDOW_BYTES};
+pub use crate::client_events::Passed;
 use crate::client_events::{ClientEvents, Told};
+use crate::client_login::authenticate;
 pub use crate::connect_error::ConnectError;
 pub use crate::dial::Limits;
 use crate::dial::{Dialled, dial};
+pub use crate::forward::Forward;
 use crate::keys::{KeyPair, PublicLine};
 use crate::outlet::{Outlet, Send};
 use crate::server::ON_THE_WAY_BYTES_MAX;
@@ -27,8 +30,8 @@ const IDENTIFICATION_OPENSSH: &str = concat!("SSH-2.0-OpenSSH_for_Portreeve_", e
 /// A server that says nothing is asked, and is gone after this many questions without an answer.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVES_UNANSWERED_MAX: usize = 3;
-/// Rounds of questions of a server that asks for a password in its own words.
-const QUESTION_ROUNDS_MAX: usize = 4;
+/// Who asks for a forward, as the server's log shows it.
+const ORIGINATOR: (&str, u32) = ("127.0.0.1", 0);
 
 /// Whom to connect to.
 #[derive(Debug, Clone)]
@@ -67,7 +70,36 @@ impl std::fmt::Debug for Connection {
 
 /// Connects and logs in. Each step has its limit; the whole takes at most their sum.
 pub async fn connect(target: &Target, login: &Login, limits: &Limits) -> Result<Connection, ConnectError> {
-    connect_as(config(), target, login, limits, None).await
+    attempt(target, login, limits).await.outcome
+}
+
+/// How connecting went, and what was learned of the server even if it let nobody in.
+#[derive(Debug)]
+pub struct Attempt {
+    pub outcome: Result<Connection, ConnectError>,
+    /// The key that it proved to have, or showed instead of the expected one.
+    pub host_key: Option<PublicLine>,
+    /// `SSH-2.0-OpenSSH_9.2p1 ...`
+    pub identification: Option<String>,
+    /// To where the name leads.
+    pub addresses: Vec<SocketAddr>,
+    /// How far it came, and how long after the beginning.
+    pub passed: Vec<(Passed, Duration)>,
+}
+
+/// As [`connect`], and answers what was learned on the way.
+pub async fn attempt(target: &Target, login: &Login, limits: &Limits) -> Attempt {
+    let told = Arc::new(Told::expecting(target.host_key.clone()));
+    let began = Instant::now();
+    let outcome = connect_as(config(), target, login, limits, None, &told).await;
+    let since = |at: Instant| at.duration_since(began);
+    Attempt {
+        outcome,
+        host_key: told.host_key(),
+        identification: told.identification(),
+        addresses: told.addresses(),
+        passed: told.all_passed().into_iter().map(|(what, at)| (what, since(at))).collect(),
+    }
 }
 
 /// A connection whose packets all go to `relay`. `client` is what the client says it is: an OpenSSH is
@@ -89,30 +121,39 @@ pub(crate) async fn connect_for_relay(
         keepalive_interval: None,
         ..Config::default()
     };
-    connect_as(config, target, login, limits, Some(relay)).await
+    let told = Arc::new(Told::expecting(target.host_key.clone()));
+    connect_as(config, target, login, limits, Some(relay), &told).await
 }
 
 async fn connect_as(
-    config: Config,
+    mut config: Config,
     target: &Target,
     login: &Login,
     limits: &Limits,
     relay: Option<Arc<Outlet>>,
+    told: &Arc<Told>,
 ) -> Result<Connection, ConnectError> {
-    let Dialled { wire, address, identification } = dial(&target.host, target.port, limits).await?;
+    if let Some(pinned) = &target.host_key {
+        ask_for(&mut config.preferred, pinned);
+    }
+    let Dialled { wire, address, identification } = dial(&target.host, target.port, limits, told).await?;
+    told.identified(&identification);
+    told.passed(Passed::Identification);
     let (traffic, gate) = (wire.traffic(), wire.gate());
-    let told = Arc::new(Told::expecting(target.host_key.clone()));
-    let events = ClientEvents { told: Arc::clone(&told), relay };
+    let events = ClientEvents { told: Arc::clone(told), relay };
     let connecting = russh::client::connect_stream(Arc::new(config), wire, events);
     let mut connected = match within(limits.kex, connecting).await {
         None => return Err(ConnectError::KexTimeout { waited: limits.kex }),
-        Some(Err(error)) => return Err(kex_error(error, &told)),
+        Some(Err(error)) => return Err(kex_error(error, told)),
         Some(Ok(connected)) => connected,
     };
-    match within(limits.auth, authenticate(&mut connected, &target.user, login, &told)).await {
+    told.passed(Passed::KeyExchange);
+    match within(limits.auth, authenticate(&mut connected, &target.user, login, told)).await {
         None => return Err(ConnectError::AuthTimeout { waited: limits.auth }),
         Some(authenticated) => authenticated?,
     }
+    told.passed(Passed::Login);
+    let told = Arc::clone(told);
     Ok(Connection { connected: Arc::new(connected), told, traffic, gate, address, identification })
 }
 
@@ -151,6 +192,19 @@ pub(crate) fn algorithms() -> Preferred {
     }
 }
 
+/// A server has keys of several kinds; the kind that is known is asked for first, as OpenSSH does, so that a
+/// new one beside it does not look like a change.
+fn ask_for(preferred: &mut Preferred, pinned: &PublicLine) {
+    let pinned = pinned.0.algorithm();
+    let is_pinned = |kind: &Algorithm| match (kind, &pinned) {
+        (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }) => true,
+        (kind, pinned) => kind == pinned,
+    };
+    let (mut first, rest): (Vec<_>, Vec<_>) = preferred.key.iter().cloned().partition(is_pinned);
+    first.extend(rest);
+    preferred.key = Cow::Owned(first);
+}
+
 fn kex_error(error: russh::Error, told: &Told) -> ConnectError {
     #[allow(clippy::wildcard_enum_match_arm)] // the library's errors; these two have a class of their own
     match error {
@@ -172,101 +226,6 @@ fn kex_error(error: russh::Error, told: &Told) -> ConnectError {
             }
         }
         error => ConnectError::KexFailed(error),
-    }
-}
-
-async fn authenticate(
-    connected: &mut Handle<ClientEvents>,
-    user: &str,
-    login: &Login,
-    told: &Told,
-) -> Result<(), ConnectError> {
-    let lost = |error: russh::Error| ConnectError::Lost { why: error.to_string() };
-    let (wanted, kind, answer) = match login {
-        Login::Password(password) => {
-            let answer =
-                connected.authenticate_password(user, password.expose_secret()).await.map_err(lost)?;
-            let asks = matches!(&answer, AuthResult::Failure { remaining_methods, .. }
-                if !remaining_methods.contains(&MethodKind::Password)
-                    && remaining_methods.contains(&MethodKind::KeyboardInteractive));
-            let answer =
-                if asks { answer_questions(connected, user, password).await.map_err(lost)? } else { answer };
-            ("passwords", MethodKind::Password, answer)
-        }
-        Login::Key(key) => {
-            let is_rsa = matches!(key.0.algorithm(), Algorithm::Rsa { .. });
-            let hash = match is_rsa {
-                true => connected.best_supported_rsa_hash().await.map_err(lost)?.flatten(),
-                false => None,
-            };
-            let hash = hash.or(Some(HashAlg::Sha512));
-            let key = PrivateKeyWithHashAlg::new(Arc::clone(&key.0), hash);
-            let answer = connected.authenticate_publickey(user, key).await.map_err(lost)?;
-            ("keys", MethodKind::PublicKey, answer)
-        }
-        Login::Certificate(session) => {
-            let (key, certificate) = (Arc::clone(&session.key.0), (*session.certificate).clone());
-            let answer = connected.authenticate_openssh_cert(user, key, certificate).await.map_err(lost)?;
-            ("certificates", MethodKind::PublicKey, answer)
-        }
-    };
-    match answer {
-        AuthResult::Success => Ok(()),
-        AuthResult::Failure { remaining_methods, partial_success } => {
-            Err(refused(user, wanted, kind, &remaining_methods, partial_success, told).await)
-        }
-    }
-}
-
-/// Some servers ask for the password in their own words; whatever they ask, the password is what we have.
-async fn answer_questions(
-    connected: &mut Handle<ClientEvents>,
-    user: &str,
-    password: &SecretString,
-) -> Result<AuthResult, russh::Error> {
-    let mut answer = connected.authenticate_keyboard_interactive_start(user, None).await?;
-    for _ in 0..QUESTION_ROUNDS_MAX {
-        let prompts = match answer {
-            KeyboardInteractiveAuthResponse::Success => return Ok(AuthResult::Success),
-            KeyboardInteractiveAuthResponse::Failure { remaining_methods, partial_success } => {
-                return Ok(AuthResult::Failure { remaining_methods, partial_success });
-            }
-            KeyboardInteractiveAuthResponse::InfoRequest { prompts, .. } => prompts,
-        };
-        let answers = prompts.iter().map(|_| password.expose_secret().to_owned()).collect();
-        answer = connected.authenticate_keyboard_interactive_respond(answers).await?;
-    }
-    Ok(AuthResult::Failure { remaining_methods: MethodSet::empty(), partial_success: false })
-}
-
-async fn refused(
-    user: &str,
-    wanted: &'static str,
-    kind: MethodKind,
-    remaining: &MethodSet,
-    partial: bool,
-    told: &Told,
-) -> ConnectError {
-    let names = || remaining.iter().map(|method| <&str>::from(method).to_owned()).collect::<Vec<_>>();
-    if partial {
-        return ConnectError::SecondFactor { wanted: names() };
-    }
-    if remaining.is_empty() {
-        // russh answers so when the connection ended; what the server said arrives beside it
-        within(Duration::from_secs(1), told.ended.cancelled()).await;
-        if told.ended.is_cancelled() {
-            let said = told.why();
-            return if said.to_lowercase().contains("too many") {
-                ConnectError::TooManyAuth { said }
-            } else {
-                ConnectError::Lost { why: said }
-            };
-        }
-    }
-    if remaining.contains(&kind) || remaining.is_empty() {
-        ConnectError::AuthFailed { user: user.to_owned() }
-    } else {
-        ConnectError::AuthMethodUnavailable { wanted, accepted: names() }
     }
 }
 
@@ -325,8 +284,22 @@ impl Connection {
         Ok(channel)
     }
 
-    async fn session(&self) -> Result<Channel, ChannelError> {
-        let opened = within(ANSWER_WAIT, self.connected.channel_open_session()).await;
+    /// A connection that the server makes to a port it can reach, `127.0.0.1` being itself.
+    pub async fn forward(&self, host: &str, port: u16) -> Result<Forward, ChannelError> {
+        let opening = self.connected.channel_open_direct_tcpip(host, port.into(), ORIGINATOR.0, ORIGINATOR.1);
+        let channel = self.opened(within(ANSWER_WAIT, opening).await)?;
+        Ok(Forward::of(channel))
+    }
+
+    /// A channel in which nothing runs yet; see [`Channel::request_command`].
+    pub async fn session(&self) -> Result<Channel, ChannelError> {
+        self.opened(within(ANSWER_WAIT, self.connected.channel_open_session()).await)
+    }
+
+    fn opened(
+        &self,
+        opened: Option<Result<russh::Channel<Msg>, russh::Error>>,
+    ) -> Result<Channel, ChannelError> {
         match opened.ok_or(ChannelError::Silent)? {
             Ok(channel) => {
                 // output comes through the callbacks, so that the connection never waits for a reader

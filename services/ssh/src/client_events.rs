@@ -1,7 +1,9 @@
 //! What does a server tell us? russh's callbacks, kept where connection and channels look.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
@@ -11,6 +13,16 @@ use tokio_util::sync::CancellationToken;
 use crate::held_output::{Exit, HeldOutput};
 use crate::keys::PublicLine;
 use crate::outlet::Outlet;
+
+/// What was passed on the way in, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passed {
+    Name,
+    Network,
+    Identification,
+    KeyExchange,
+    Login,
+}
 
 /// Shared by the connection, its channels and the callbacks.
 #[derive(Default)]
@@ -24,6 +36,9 @@ pub(crate) struct Told {
 #[derive(Default)]
 struct Inner {
     host_key: Option<PublicLine>,
+    identification: Option<String>,
+    addresses: Vec<SocketAddr>,
+    passed: Vec<(Passed, Instant)>,
     channels: HashMap<u32, Arc<HeldOutput>>,
     why: Option<String>,
 }
@@ -40,6 +55,33 @@ impl Told {
     /// The key that the server showed.
     pub(crate) fn host_key(&self) -> Option<PublicLine> {
         self.inner().host_key.clone()
+    }
+
+    /// What the server says it is, before anything else.
+    pub(crate) fn identified(&self, identification: &str) {
+        self.inner().identification = Some(identification.to_owned());
+    }
+
+    /// To where the name leads.
+    pub(crate) fn resolved(&self, addresses: &[SocketAddr]) {
+        self.inner().addresses = addresses.to_vec();
+        self.passed(Passed::Name);
+    }
+
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.inner().addresses.clone()
+    }
+
+    pub(crate) fn passed(&self, what: Passed) {
+        self.inner().passed.push((what, Instant::now()));
+    }
+
+    pub(crate) fn all_passed(&self) -> Vec<(Passed, Instant)> {
+        self.inner().passed.clone()
+    }
+
+    pub(crate) fn identification(&self) -> Option<String> {
+        self.inner().identification.clone()
     }
 
     /// Why the connection ended; what the server said, if it said something.

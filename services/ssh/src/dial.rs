@@ -8,6 +8,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::client_events::{Passed, Told};
 use crate::connect_error::ConnectError;
 use crate::stream::{self, Wire, within};
 
@@ -48,8 +49,17 @@ pub(crate) struct Dialled {
     pub(crate) identification: String,
 }
 
-pub(crate) async fn dial(host: &str, port: u16, limits: &Limits) -> Result<Dialled, ConnectError> {
-    let (mut socket, address) = connect(resolve(host, port, limits.name).await?, limits.connect).await?;
+/// `told` learns how far it came.
+pub(crate) async fn dial(
+    host: &str,
+    port: u16,
+    limits: &Limits,
+    told: &Told,
+) -> Result<Dialled, ConnectError> {
+    let addresses = resolve(host, port, limits.name).await?;
+    told.resolved(&addresses);
+    let (mut socket, address) = connect(addresses, limits.connect).await?;
+    told.passed(Passed::Network);
     if let Err(source) = stream::prepare(&socket) {
         return Err(ConnectError::Unreachable { address, source });
     }

@@ -17,6 +17,13 @@ pub enum KeyError {
     Make(#[source] russh::keys::ssh_key::Error),
 }
 
+impl KeyError {
+    /// The key is encrypted, and no passphrase was given.
+    pub fn needs_passphrase(&self) -> bool {
+        matches!(self, Self::Private(russh::keys::Error::KeyIsEncrypted))
+    }
+}
+
 /// A private key: of a host, a person or a certificate authority. Never printed.
 #[derive(Clone)]
 pub struct KeyPair(pub(crate) Arc<PrivateKey>);
@@ -40,6 +47,11 @@ impl KeyPair {
         let key =
             russh::keys::decode_secret_key(text.expose_secret(), passphrase).map_err(KeyError::Private)?;
         Ok(Self(Arc::new(key)))
+    }
+
+    /// Whether a passphrase is needed to read this text.
+    pub fn is_encrypted(text: &SecretString) -> bool {
+        Self::read(text, None).is_err_and(|error| error.needs_passphrase())
     }
 
     /// The text that [`KeyPair::read`] reads: OpenSSH, not encrypted.

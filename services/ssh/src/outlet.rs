@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::packets::{self, Asked};
-use crate::stream::{GATE_BYTES_MAX, Gate};
+use crate::stream::{GATE_BYTES_MAX, Gate, held_bytes};
+use crate::terminals::{Terminals, Way};
 
 /// Sends a packet on a connection, without waiting; an error means that the connection ended.
 pub(crate) type Send = Box<dyn Fn(bytes::Bytes) -> Result<(), russh::Error> + std::marker::Send + Sync>;
@@ -19,6 +20,8 @@ const STATUS_NO_CONNECTION: u32 = 255;
 pub(crate) struct Outlet {
     state: Mutex<State>,
     changed: Notify,
+    way: Way,
+    terminals: Terminals,
 }
 
 enum State {
@@ -39,14 +42,16 @@ enum State {
 }
 
 impl Outlet {
-    pub(crate) fn waiting() -> Self {
+    /// To a server that is not there yet.
+    pub(crate) fn waiting(terminals: Terminals) -> Self {
         let state = State::Waiting { packets: Vec::new(), bytes: 0 };
-        Self { state: Mutex::new(state), changed: Notify::new() }
+        Self { state: Mutex::new(state), changed: Notify::new(), way: Way::ToServer, terminals }
     }
 
-    pub(crate) fn open(send: Send, gate: Arc<Gate>) -> Self {
+    /// Back to the client.
+    pub(crate) fn open(send: Send, gate: Arc<Gate>, terminals: Terminals) -> Self {
         let state = State::Open { send: Arc::new(send), gate };
-        Self { state: Mutex::new(state), changed: Notify::new() }
+        Self { state: Mutex::new(state), changed: Notify::new(), way: Way::ToClient, terminals }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -70,16 +75,23 @@ impl Outlet {
             State::Waiting { packets, .. } => packets,
             State::Open { .. } | State::Explaining { .. } => Vec::new(),
         };
-        let done = packets.into_iter().try_for_each(|packet| deliver(&mut state, packet));
+        let done = packets.into_iter().try_for_each(|packet| self.pass(&mut state, packet));
         drop(state);
         self.changed.notify_waiters();
         done
     }
 
     pub(crate) fn deliver(&self, packet: Vec<u8>) -> Result<(), russh::Error> {
-        let sent = deliver(&mut self.state(), packet);
+        let sent = self.pass(&mut self.state(), packet);
         self.changed.notify_waiters();
         sent
+    }
+
+    fn pass(&self, state: &mut State, packet: Vec<u8>) -> Result<(), russh::Error> {
+        if matches!(state, State::Open { .. }) {
+            self.terminals.saw(self.way, &packet);
+        }
+        deliver(state, packet)
     }
 
     /// Resolves when the next packet may come.
@@ -115,7 +127,7 @@ impl Outlet {
 fn deliver(state: &mut State, packet: Vec<u8>) -> Result<(), russh::Error> {
     match state {
         State::Waiting { packets, bytes } => {
-            *bytes += packet.len();
+            *bytes += held_bytes(&packet);
             packets.push(packet);
             Ok(())
         }
@@ -175,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_waited_is_sent_first_and_host_keys_are_not() {
-        let outlet = Outlet::waiting();
+        let outlet = Outlet::waiting(Terminals::default());
         outlet.deliver(vec![94, 1]).unwrap();
         let (send, seen) = collecting();
         outlet.lead_to(send, Arc::default()).unwrap();
@@ -188,7 +200,7 @@ mod tests {
 
     #[tokio::test]
     async fn reading_stops_while_too_much_waits_for_the_other_side() {
-        let outlet = Outlet::waiting();
+        let outlet = Outlet::waiting(Terminals::default());
         outlet.room().await;
         outlet.deliver(vec![94; GATE_BYTES_MAX]).unwrap();
         let soon = std::time::Duration::from_millis(50);

@@ -5,6 +5,7 @@ const GLOBAL_REQUEST: u8 = 80;
 const CHANNEL_OPEN: u8 = 90;
 const CHANNEL_OPEN_CONFIRMATION: u8 = 91;
 const CHANNEL_OPEN_FAILURE: u8 = 92;
+const CHANNEL_DATA: u8 = 94;
 const CHANNEL_EXTENDED_DATA: u8 = 95;
 const CHANNEL_EOF: u8 = 96;
 const CHANNEL_CLOSE: u8 = 97;
@@ -97,6 +98,81 @@ fn understood(packet: &[u8]) -> Option<Asked<'_>> {
     }
 }
 
+/// What passes by of channels, as far as terminals are concerned. `to` is the receiver's number of the channel.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Passing<'p> {
+    OpenSession {
+        sender: u32,
+    },
+    Confirmed {
+        to: u32,
+        sender: u32,
+    },
+    Refused {
+        to: u32,
+    },
+    /// A terminal is asked for; sizes in characters.
+    Terminal {
+        to: u32,
+        term: &'p [u8],
+        cols: u32,
+        rows: u32,
+    },
+    Resized {
+        to: u32,
+        cols: u32,
+        rows: u32,
+    },
+    /// A shell, a command or a subsystem.
+    Starts {
+        to: u32,
+    },
+    Data {
+        to: u32,
+        bytes: &'p [u8],
+    },
+    Closed {
+        to: u32,
+    },
+}
+
+/// `None` for everything else, also for what cannot be read.
+pub(crate) fn passing(packet: &[u8]) -> Option<Passing<'_>> {
+    let mut reader = Reader(packet);
+    match reader.byte()? {
+        CHANNEL_DATA => Some(Passing::Data { to: reader.number()?, bytes: reader.text()? }),
+        CHANNEL_EXTENDED_DATA => {
+            let (to, _) = (reader.number()?, reader.number()?);
+            Some(Passing::Data { to, bytes: reader.text()? })
+        }
+        CHANNEL_OPEN => {
+            let session = reader.text()? == b"session";
+            let sender = reader.number()?;
+            session.then_some(Passing::OpenSession { sender })
+        }
+        CHANNEL_OPEN_CONFIRMATION => {
+            Some(Passing::Confirmed { to: reader.number()?, sender: reader.number()? })
+        }
+        CHANNEL_OPEN_FAILURE => Some(Passing::Refused { to: reader.number()? }),
+        CHANNEL_CLOSE => Some(Passing::Closed { to: reader.number()? }),
+        CHANNEL_REQUEST => {
+            let (to, name, _) = (reader.number()?, reader.text()?, reader.byte()?);
+            match name {
+                b"pty-req" => {
+                    let term = reader.text()?;
+                    Some(Passing::Terminal { to, term, cols: reader.number()?, rows: reader.number()? })
+                }
+                b"window-change" => {
+                    Some(Passing::Resized { to, cols: reader.number()?, rows: reader.number()? })
+                }
+                b"shell" | b"exec" | b"subsystem" => Some(Passing::Starts { to }),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
 struct Writer(Vec<u8>);
 
 impl Writer {
@@ -151,6 +227,57 @@ pub(crate) fn say_and_end(channel: u32, text: &str, status: u32) -> [Vec<u8>; 4]
         Writer::new(CHANNEL_EOF).number(channel).0,
         Writer::new(CHANNEL_CLOSE).number(channel).0,
     ]
+}
+
+/// Packets as a client and a server send them.
+#[cfg(test)]
+pub(crate) mod samples {
+    use super::*;
+
+    pub fn open_session(sender: u32) -> Vec<u8> {
+        open_other(sender, "session")
+    }
+
+    pub fn open_other(sender: u32, kind: &str) -> Vec<u8> {
+        Writer::new(CHANNEL_OPEN).text(kind.as_bytes()).number(sender).number(WINDOW).number(PACKET).0
+    }
+
+    pub fn confirmation(to: u32, sender: u32) -> Vec<u8> {
+        Writer::new(CHANNEL_OPEN_CONFIRMATION).number(to).number(sender).number(WINDOW).number(PACKET).0
+    }
+
+    pub fn refusal(to: u32) -> Vec<u8> {
+        refuse_channel(to, "no")
+    }
+
+    pub fn request(to: u32, name: &str) -> Vec<u8> {
+        Writer::new(CHANNEL_REQUEST).number(to).text(name.as_bytes()).byte(1).0
+    }
+
+    fn sized(packet: Vec<u8>, cols: u32, rows: u32) -> Vec<u8> {
+        Writer(packet).number(cols).number(rows).number(0).number(0).0
+    }
+
+    pub fn pty(to: u32, term: &str, cols: u32, rows: u32) -> Vec<u8> {
+        let named = Writer(request(to, "pty-req")).text(term.as_bytes()).0;
+        Writer(sized(named, cols, rows)).text(b"\0").0
+    }
+
+    pub fn window_change(to: u32, cols: u32, rows: u32) -> Vec<u8> {
+        sized(request(to, "window-change"), cols, rows)
+    }
+
+    pub fn data(to: u32, bytes: &[u8]) -> Vec<u8> {
+        Writer::new(CHANNEL_DATA).number(to).text(bytes).0
+    }
+
+    pub fn extended(to: u32, bytes: &[u8]) -> Vec<u8> {
+        Writer::new(CHANNEL_EXTENDED_DATA).number(to).number(STANDARD_ERROR).text(bytes).0
+    }
+
+    pub fn close(to: u32) -> Vec<u8> {
+        Writer::new(CHANNEL_CLOSE).number(to).0
+    }
 }
 
 #[cfg(test)]

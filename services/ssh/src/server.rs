@@ -19,6 +19,7 @@ use crate::outlet::{Outlet, Send};
 pub use crate::server_events::{Answer, Event};
 use crate::server_events::{ServerEvents, methods};
 use crate::stream::{self, Cut, Gate, Traffic, Wire, within};
+use crate::terminals::{Terminals, Watcher};
 
 /// OpenSSH's client tells only servers of this name that it reads no more (`eow@openssh.com`); without it
 /// `ssh host yes | head -1` hangs.
@@ -41,6 +42,7 @@ pub struct Incoming {
     /// How `running` ended, once it did: well or not.
     ended: Option<bool>,
     outlet: Arc<Outlet>,
+    terminals: Terminals,
     gate: Arc<Gate>,
     traffic: Arc<Traffic>,
     cut: Cut,
@@ -82,10 +84,11 @@ impl Server {
         let wire = Wire::new(socket, Vec::new());
         let (gate, traffic, cut) = (wire.gate(), wire.traffic(), wire.cut());
         let (sender, events) = mpsc::channel(1);
-        let outlet = Arc::new(Outlet::waiting());
+        let terminals = Terminals::default();
+        let outlet = Arc::new(Outlet::waiting(terminals.clone()));
         let handler = ServerEvents::new(sender, Arc::clone(&outlet));
         let running = run_stream(Arc::clone(&self.0), wire, handler).await.map_err(GreetError::Client)?;
-        Ok(Incoming { events, running, ended: None, outlet, gate, traffic, cut })
+        Ok(Incoming { events, running, ended: None, outlet, terminals, gate, traffic, cut })
     }
 }
 
@@ -116,8 +119,14 @@ impl Incoming {
         limits: &Limits,
         client: &str,
     ) -> Result<Connection, ConnectError> {
-        let back = Outlet::open(sender_of(&self.running.handle()), Arc::clone(&self.gate));
+        let back =
+            Outlet::open(sender_of(&self.running.handle()), Arc::clone(&self.gate), self.terminals.clone());
         crate::client::connect_for_relay(target, login, limits, client, Arc::new(back)).await
+    }
+
+    /// Tells what terminals show while packets are relayed. Before [`Incoming::relay`].
+    pub fn watch_terminals(&self, watcher: Watcher) {
+        self.terminals.watch(watcher);
     }
 
     /// Relays until one side ends, then ends the other.

@@ -26,6 +26,8 @@ const READ_BYTES: usize = 128 << 10;
 const KEPT_BYTES_MAX: usize = 8 << 20;
 /// After so much that waits for the socket or in a queue before it, a relay stops bringing more.
 pub(crate) const GATE_BYTES_MAX: usize = 1 << 20;
+/// What a packet that waits takes beside its bytes: a program that writes single bytes makes packets of ten.
+const PACKET_OVERHEAD_BYTES: usize = 256;
 /// What is left when a connection ends is still sent, if the peer takes it within this time.
 const LINGER: Duration = Duration::from_secs(2);
 /// A peer that vanished is noticed after about this time of silence, or of unacknowledged bytes.
@@ -61,9 +63,14 @@ impl Gate {
 
     /// A packet that counts until it is dropped: then it is on its way through the socket, or lost.
     pub(crate) fn counted(self: &Arc<Self>, packet: Vec<u8>) -> bytes::Bytes {
-        self.queued.fetch_add(packet.len(), Ordering::AcqRel);
+        self.queued.fetch_add(held_bytes(&packet), Ordering::AcqRel);
         bytes::Bytes::from_owner(Counted { packet, gate: Arc::clone(self) })
     }
+}
+
+/// The memory that a packet takes while it waits.
+pub(crate) fn held_bytes(packet: &[u8]) -> usize {
+    packet.len() + PACKET_OVERHEAD_BYTES
 }
 
 struct Counted {
@@ -79,7 +86,7 @@ impl AsRef<[u8]> for Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.gate.queued.fetch_sub(self.packet.len(), Ordering::AcqRel);
+        self.gate.queued.fetch_sub(held_bytes(&self.packet), Ordering::AcqRel);
         self.gate.fell.notify_waiters();
     }
 }
@@ -339,4 +346,19 @@ impl Drop for Wire {
 /// A future with a limit of its own.
 pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(limit, work).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_small_packets_fill_a_gate_by_what_they_take() {
+        let gate = Arc::new(Gate::default());
+        let held: Vec<_> =
+            (0..GATE_BYTES_MAX / PACKET_OVERHEAD_BYTES).map(|_| gate.counted(vec![0; 10])).collect();
+        assert!(gate.waiting() >= GATE_BYTES_MAX, "{} bytes", gate.waiting());
+        drop(held);
+        assert_eq!(gate.waiting(), 0);
+    }
 }

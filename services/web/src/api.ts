@@ -12,8 +12,6 @@ const READ_AGAIN_AFTER_MS = 500;
 
 export interface Answer<T> {
   body: T;
-  /** Sequence in the log that this shows, or that it made. */
-  position: number | null;
 }
 
 export interface Page<T> {
@@ -26,12 +24,24 @@ interface Asked {
   /** The same key, the same answer. */
   idempotencyKey?: string;
   signal?: AbortSignal;
+  within_ms?: number;
 }
 
 /** Called when the API does not know us any more. */
 let onSignedOut = (): void => {};
 export function whenSignedOut(then: () => void): void {
   onSignedOut = then;
+}
+
+/** The newest sequence that this page has heard of or made. */
+let newest = 0;
+export function heardOf(position: number): void {
+  newest = Math.max(newest, position);
+}
+
+/** A read that shows nothing older than what this page knows already. */
+export function fresh(path: string, parts: Parts = {}): string {
+  return query(path, { ...parts, after: newest || undefined });
 }
 
 export function hasWord(): boolean {
@@ -48,11 +58,12 @@ export function ownHeaders(): Record<string, string> {
   return word === null ? {} : { [CSRF_HEADER]: word };
 }
 
-async function call<T>(method: string, path: string, asked: Asked = {}): Promise<Answer<T>> {
-  const headers: Record<string, string> = { Accept: "application/json", ...ownHeaders() };
+/** The answer, which says yes; everything else is a problem. */
+async function answered(method: string, path: string, accept: string, asked: Asked): Promise<Response> {
+  const headers: Record<string, string> = { Accept: accept, ...ownHeaders() };
   if (asked.body !== undefined) headers["Content-Type"] = "application/json";
   if (asked.idempotencyKey) headers["Idempotency-Key"] = asked.idempotencyKey;
-  const within = AbortSignal.timeout(ANSWER_WAIT_MS);
+  const within = AbortSignal.timeout(asked.within_ms ?? ANSWER_WAIT_MS);
   const init: RequestInit = {
     method,
     headers,
@@ -72,12 +83,26 @@ async function call<T>(method: string, path: string, asked: Asked = {}): Promise
   }
   if (!response.ok) {
     const problem: Problem = await problemOf(response);
-    if (problem.code === "unauthorized") onSignedOut();
+    if (problem.code === "unauthorized") {
+      newest = 0;
+      onSignedOut();
+    }
     throw problem;
   }
-  const position = Number(response.headers.get("portreeve-position"));
+  return response;
+}
+
+async function call<T>(method: string, path: string, asked: Asked = {}): Promise<Answer<T>> {
+  const response = await answered(method, path, "application/json", asked);
+  heardOf(positionOf(response) ?? 0);
   const text = await response.text();
-  return { body: (text === "" ? null : JSON.parse(text)) as T, position: position > 0 ? position : null };
+  return { body: (text === "" ? null : JSON.parse(text)) as T };
+}
+
+/** The sequence in the log that an answer shows, or that it made. */
+export function positionOf(response: Response): number | null {
+  const position = response.headers.get("portreeve-position");
+  return position === null ? null : Number(position);
 }
 
 /** A read that got no answer is asked again: a network that changes drops what is under way. */
@@ -87,13 +112,20 @@ async function onceMore(path: string, init: RequestInit): Promise<Response> {
 }
 
 export const get = <T>(path: string, signal?: AbortSignal) => call<T>("GET", path, signal ? { signal } : {});
+export const getText = async (path: string) => (await answered("GET", path, "*/*", {})).text();
 export const post = <T>(path: string, body: unknown = {}, idempotencyKey?: string) =>
   call<T>("POST", path, idempotencyKey ? { body, idempotencyKey } : { body });
+/** For whoever asks again rather than wait. */
+export const postWithin = <T>(within_ms: number, path: string, body: unknown) => call<T>("POST", path, { body, within_ms });
+export const patch = <T>(path: string, body: unknown, idempotencyKey?: string) =>
+  call<T>("PATCH", path, idempotencyKey ? { body, idempotencyKey } : { body });
 export const put = <T>(path: string, body: unknown) => call<T>("PUT", path, { body });
 export const del = <T>(path: string) => call<T>("DELETE", path);
 
+type Parts = Record<string, string | number | null | undefined>;
+
 /** A path with its query; what is undefined or empty is left out. */
-export function query(path: string, parts: Record<string, string | number | null | undefined>): string {
+export function query(path: string, parts: Parts): string {
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(parts)) {
     if (value !== null && value !== undefined && value !== "") search.set(name, String(value));

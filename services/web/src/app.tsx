@@ -2,7 +2,6 @@
 import { useEffect, useState } from "preact/hooks";
 import type { ComponentType } from "preact";
 import { SignIn } from "./account/sign_in";
-import { TERMINAL } from "./built";
 import { Create } from "./environments/create";
 import { Environments } from "./environments/list";
 import { Show } from "./environments/show";
@@ -15,7 +14,11 @@ import { asProblem } from "./problem";
 import type { Problem } from "./problem";
 import { go, path, under } from "./router";
 import { me, resume } from "./session";
+import { NewServer } from "./servers/form";
+import { Servers } from "./servers/list";
+import { ShowServer } from "./servers/show";
 import { Shell } from "./shell";
+import type { Where } from "./terminal/connection";
 
 export function App() {
   const [problem, setProblem] = useState<Problem>();
@@ -38,10 +41,10 @@ export function App() {
 }
 
 function Inside() {
-  if (TERMINAL) {
-    const terminal = under("/terminal/");
-    if (terminal !== null) return <Terminal id={terminal} key={terminal} />;
-  }
+  const terminal = under("/terminal/");
+  if (terminal !== null) return <Terminal where={terminal.startsWith("srv-") ? { server: terminal } : { environment: terminal }} key={terminal} />;
+  const share = under("/shares/");
+  if (share !== null) return <Terminal where={{ share }} key={share} />;
   return (
     <Shell>
       <Place />
@@ -58,6 +61,10 @@ function Place() {
   if (elsewhere || path.value === "/environments") return <Environments />;
   if (id === "new") return <Create />;
   if (id !== null) return <Show id={id} key={id} />;
+  const server = under("/servers/");
+  if (path.value === "/servers") return <Servers />;
+  if (server === "new") return <NewServer />;
+  if (server !== null) return <ShowServer id={server} key={server} />;
   if (path.value === "/keys") return <Keys />;
   if (path.value === "/events") return <Events />;
   return (
@@ -68,17 +75,17 @@ function Place() {
 }
 
 /** The terminal is large; it comes when it is wanted. */
-function Terminal({ id }: { id: string }) {
-  const [Page, setPage] = useState<ComponentType<{ id: string }>>();
+function Terminal({ where }: { where: Where }) {
+  const [Page, setPage] = useState<ComponentType<{ where: Where }>>();
   useEffect(() => {
     void import("./terminal/page").then((module) => setPage(() => module.TerminalPage));
   }, []);
-  return Page ? <Page id={id} /> : <Waiting />;
+  return Page ? <Page where={where} /> : <Waiting />;
 }
 
 function Title() {
-  const names = { "/environments": t("environments"), "/keys": t("keys"), "/events": t("events") } as Record<string, string>;
-  const name = me.value ? (names[path.value] ?? under("/environments/") ?? under("/terminal/")) : t("sign_in");
+  const names = { "/environments": t("environments"), "/servers": t("servers"), "/keys": t("keys"), "/events": t("events") } as Record<string, string>;
+  const name = me.value ? (names[path.value] ?? under("/environments/") ?? under("/servers/") ?? under("/terminal/") ?? (under("/shares/") && t("terminal"))) : t("sign_in");
   useEffect(() => {
     document.title = name ? `${name} · Portreeve` : "Portreeve";
     document.documentElement.lang = language.value === "zh" ? "zh-Hans" : "en";

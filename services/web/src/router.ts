@@ -24,7 +24,7 @@ addEventListener("click", (click) => {
   go(link.pathname);
 });
 
-const PAGES = [/^\/$/, /^\/sign-in$/, /^\/environments(\/|$)/, /^\/terminal\//, /^\/keys$/, /^\/events$/];
+const PAGES = [/^\/$/, /^\/sign-in$/, /^\/environments(\/|$)/, /^\/servers(\/|$)/, /^\/terminal\//, /^\/shares\//, /^\/keys$/, /^\/events$/];
 
 function isPage(pathname: string): boolean {
   return PAGES.some((page) => page.test(pathname));

@@ -13,6 +13,7 @@ import { me, signOut } from "./session";
 
 const PLACES: [string, Key, IconName][] = [
   ["/environments", "environments", "cube"],
+  ["/servers", "servers", "server"],
   ["/keys", "keys", "key"],
   ["/events", "events", "events"],
 ];

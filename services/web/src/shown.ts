@@ -54,6 +54,14 @@ export function duration(seconds: number): string {
     .join(" ");
 }
 
+/** `1:05`, `1:02:05`. */
+export function stopwatch(seconds: number): string {
+  const whole = Math.floor(seconds);
+  const [h, min, s] = [Math.floor(whole / 3_600), Math.floor(whole / 60) % 60, whole % 60];
+  const two = (part: number) => String(part).padStart(2, "0");
+  return h > 0 ? `${h}:${two(min)}:${two(s)}` : `${min}:${two(s)}`;
+}
+
 /** `1.2 MB`, powers of 1000. */
 export function bytes(count: number): string {
   const units = ["B", "kB", "MB", "GB", "TB"];

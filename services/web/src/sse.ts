@@ -1,6 +1,6 @@
 // How are events followed? Server-sent events over fetch, because EventSource sends no headers of
 // ours. It resumes after the last one seen, and rests while nobody looks at the page.
-import { ownHeaders, query } from "./api";
+import { ownHeaders, positionOf, query } from "./api";
 import { asProblem, problemOf } from "./problem";
 import type { Problem } from "./problem";
 
@@ -21,6 +21,8 @@ export interface Event {
 export type Following = "connecting" | "live" | "waiting" | "resting" | "ended";
 
 export interface Follower {
+  /** The events after this sequence come; those up to it were before. */
+  onBegin?(position: number): void;
   onEvent(event: Event): void;
   onState?(state: Following, problem?: Problem): void;
 }
@@ -131,6 +133,7 @@ class Follow {
         const hopeless = response.status >= 400 && response.status < 500 && response.status !== 429;
         if (hopeless) return this.say("ended", problem);
       } else {
+        this.begin(positionOf(response));
         await this.read(response.body, connection);
       }
     } catch (error) {
@@ -138,6 +141,12 @@ class Follow {
       this.say("waiting", asProblem(error));
     }
     this.again();
+  }
+
+  private begin(position: number | null): void {
+    if (position === null || this.last !== null || this.over) return;
+    this.last = String(position);
+    this.follower.onBegin?.(position);
   }
 
   private async read(body: ReadableStream<Uint8Array>, connection: AbortController): Promise<void> {

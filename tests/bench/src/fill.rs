@@ -29,10 +29,15 @@ pub fn hasty_conf() -> String {
 
 /// Appends at least so many events; says how many.
 pub async fn fill(stand: &Stand, count: usize) -> anyhow::Result<usize> {
+    fill_from(stand, 0, count).await
+}
+
+/// The same for a log that was filled with `there` events before.
+pub async fn fill_from(stand: &Stand, there: usize, count: usize) -> anyhow::Result<usize> {
     let lives = count.div_ceil(LIFE);
     let client = stand.raw("provisioner").await?;
     let began = DateTime::from_timestamp(1_700_000_000, 0).context("an instant")?;
-    stream::iter(0..lives)
+    stream::iter(there / LIFE..lives)
         .map(|number| {
             let client = &client;
             async move {
@@ -49,7 +54,7 @@ pub async fn fill(stand: &Stand, count: usize) -> anyhow::Result<usize> {
     Ok(lives * LIFE)
 }
 
-async fn publish(
+pub async fn publish(
     jetstream: &async_nats::jetstream::Context,
     subject: &Subject,
     event: &Event,
@@ -97,9 +102,15 @@ fn life(number: usize) -> anyhow::Result<Vec<(Subject, Event)>> {
             at,
             reported: None,
         };
-        let opened = SessionOpened { env: env.clone(), ip, entrance, user, method, client: None, at };
-        let closed =
-            SessionClosed { env: env.clone(), bytes_in: 1, bytes_out: 2, reason: "client_left".into(), at };
+        let opened =
+            SessionOpened { place: env.clone().into(), ip, entrance, user, method, client: None, at };
+        let closed = SessionClosed {
+            place: env.clone().into(),
+            bytes_in: 1,
+            bytes_out: 2,
+            reason: "client_left".into(),
+            at,
+        };
         let on_session = |event: SessionEvent| (of(Kind::Session, session.as_str()), Event::from(event));
         events.push((of(Kind::Login, env.as_str()), Event::from(LoginEvent::from(login))));
         events.push(on_session(opened.into()));

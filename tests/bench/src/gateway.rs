@@ -1,11 +1,12 @@
 //! What does the gateway cost? The same ssh with the same cipher through it, straight to the environment's
-//! port, and by ProxyJump through a bare sshd.
+//! port, by ProxyJump through a bare sshd, and through sshpiper where that is here.
 
 use std::fs::File;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use harness::child::descendants;
 use harness::real_engine::remove_leftovers;
 use harness::{Installation, Portreeve, Proof, RealEngine, Setup, Ssh, Sshd, eventually, free_ports, ssh};
 use serde_json::json;
@@ -13,6 +14,7 @@ use tokio::process::Command;
 
 use crate::Effort;
 use crate::report::{Better, Report, Run, median};
+use crate::sshpiper::{self, Sshpiper};
 
 const RUNNING_AT_MOST: Duration = Duration::from_secs(60);
 /// One copy, in MiB.
@@ -43,6 +45,7 @@ struct Ways {
     gateway: Way,
     direct: Way,
     jump: Way,
+    sshpiper: Option<(Way, Sshpiper)>,
     folder: tempfile::TempDir,
 }
 
@@ -88,16 +91,34 @@ async fn on(
     let prepare = format!("head -c {} /dev/urandom >/tmp/big", mib << 20);
     ensure!(ways.direct.run(&prepare).status().await?.success(), "the environment has no room");
     let theirs = if matches!(what, Measure::Jump) { &ways.jump } else { &ways.direct };
-    let (mut runs, mut cpu) = (Vec::new(), Vec::new());
+    let (mut runs, mut cpu, mut cpu_theirs) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut beside, mut cpu_beside) = (Vec::new(), Vec::new());
     for round in 0..=effort.rounds {
-        let before = cpu_s(up.pid())?;
+        let before = (cpu_s(up.pid())?, cpu_s(bastion.pid())?);
         let ours = rate(what, &ways.gateway, effort, mib, &file).await?;
-        let spent = cpu_s(up.pid())? - before;
         let theirs = rate(what, theirs, effort, mib, &file).await?;
+        // what a connection took is known when its processes have ended
+        eventually("the bastion is alone", RUNNING_AT_MOST, || async {
+            let there = descendants(bastion.pid());
+            if there.is_empty() { Ok(()) } else { Err(format!("{there:?}")) }
+        })
+        .await?;
+        let after = (cpu_s(up.pid())?, cpu_s(bastion.pid())?);
+        let mut piped = None;
+        if let Some((way, piper)) = &ways.sshpiper {
+            let before = cpu_s(piper.process.pid())?;
+            let rate = rate(what, way, effort, mib, &file).await.context("sshpiper")?;
+            piped = Some((rate, cpu_s(piper.process.pid())? - before));
+        }
         // the first round warms up
         if round > 0 {
             runs.push(Run { ours, theirs });
-            cpu.push(spent);
+            cpu.push(after.0 - before.0);
+            cpu_theirs.push(after.1 - before.1);
+            if let Some((rate, cpu_s)) = piped {
+                beside.push(rate);
+                cpu_beside.push(cpu_s);
+            }
         }
     }
     let direct = "the environment's own port, OpenSSH at both ends";
@@ -107,8 +128,16 @@ async fn on(
         Measure::Connect => ("gateway_connect", "logins/s", direct, CONNECT_GOAL),
         Measure::Jump => ("gateway_jump", "MB/s", "OpenSSH ProxyJump through a bare sshd", JUMP_GOAL),
     };
-    let report = Report::new(name, unit, against, (Better::Higher, goal), runs);
-    Ok(report.with("product_cpu_s_a_round", median(cpu)))
+    let mut report = Report::new(name, unit, against, (Better::Higher, goal), runs);
+    report = report.with("product_cpu_s_a_round", median(cpu));
+    if matches!(what, Measure::Jump) {
+        // the person's machine has a second ssh to run besides
+        report = report.with("bastion_cpu_s_a_round", median(cpu_theirs));
+    }
+    if !beside.is_empty() {
+        report = report.with("sshpiper", median(beside)).with("sshpiper_cpu_s_a_round", median(cpu_beside));
+    }
+    Ok(report)
 }
 
 async fn ways(installation: &Installation, up: &Portreeve, bastion: &Sshd) -> anyhow::Result<Ways> {
@@ -132,15 +161,20 @@ async fn ways(installation: &Installation, up: &Portreeve, bastion: &Sshd) -> an
         Ssh { user: user.to_owned(), host: "127.0.0.1".to_owned(), port, proof, from: None }.lines()
     };
     let direct = door("developer", port);
+    let sshpiper = Sshpiper::start(folder.path(), &key, port).await?;
     let config = folder.path().join("config");
     let text = format!(
-        "Host gateway\n{}Host direct\n{direct}Host bastion\n{}Host jump\nProxyJump bastion\n{direct}",
+        "Host gateway\n{}Host direct\n{direct}Host bastion\n{}Host jump\nProxyJump bastion\n{direct}{}",
         door(env, installation.ssh_port()),
         door(harness::sshd::USER, bastion.port),
+        sshpiper.as_ref().map_or_else(String::new, |piper| {
+            format!("Host sshpiper\n{}", door(sshpiper::USER, piper.port))
+        }),
     );
     std::fs::write(&config, text)?;
     let way = |host| Way { config: config.clone(), host };
-    Ok(Ways { gateway: way("gateway"), direct: way("direct"), jump: way("jump"), folder })
+    let sshpiper = sshpiper.map(|piper| (way("sshpiper"), piper));
+    Ok(Ways { gateway: way("gateway"), direct: way("direct"), jump: way("jump"), sshpiper, folder })
 }
 
 async fn rate(
@@ -176,12 +210,12 @@ async fn rate(
     Ok(amount / began.elapsed().as_secs_f64())
 }
 
-/// Seconds of processor that a process has had.
+/// Seconds of processor that a process has had, and those of its children that have ended.
 fn cpu_s(pid: u32) -> anyhow::Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let after_name = stat.rsplit(')').next().unwrap_or_default();
     let ticks = |field: usize| -> anyhow::Result<f64> {
         Ok(after_name.split_whitespace().nth(field).context("a short stat")?.parse()?)
     };
-    Ok((ticks(11)? + ticks(12)?) / TICKS_A_SECOND)
+    Ok((ticks(11)? + ticks(12)? + ticks(13)? + ticks(14)?) / TICKS_A_SECOND)
 }

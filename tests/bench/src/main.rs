@@ -4,14 +4,19 @@
 //! `bench [--only NAME...] [--rounds N] [--scale PERCENT]`; without names, all that need no cluster.
 
 mod append;
+mod as_of;
+mod chain;
 mod env_ready;
 mod fill;
 mod gateway;
+mod gateway_memory;
 mod kube_ready;
 mod kube_scale;
 mod projection;
 mod report;
+mod sshpiper;
 mod stand;
+mod terminal;
 mod visible;
 
 use clap::Parser;
@@ -23,7 +28,7 @@ const ROUNDS: usize = 5;
 #[derive(Parser)]
 struct Arguments {
     /// append_1, append_64, append_256, projection, visible, env_ready, gateway_download, gateway_upload,
-    /// gateway_connect, gateway_jump; and only when they are named kube_ready_100 (on a cluster) and kube_scale (with one of its own)
+    /// gateway_connect, gateway_jump, gateway_memory, terminal_echo, terminal_burst, chain, as_of; and only when they are named kube_ready_100 (on a cluster) and kube_scale (with one of its own)
     #[arg(long, num_args = 1.., value_delimiter = ',')]
     only: Vec<String>,
     #[arg(long, default_value_t = ROUNDS)]
@@ -31,6 +36,9 @@ struct Arguments {
     /// Percent of the usual amount of work
     #[arg(long, default_value_t = 100)]
     scale: usize,
+    /// Be the other end of a bench
+    #[arg(long, hide = true)]
+    play_an_environment: bool,
 }
 
 /// How much is measured.
@@ -48,7 +56,7 @@ impl Effort {
 }
 
 /// Those that need nothing but this machine.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 15] = [
     "append_1",
     "append_64",
     "append_256",
@@ -59,11 +67,19 @@ const NAMES: [&str; 10] = [
     "gateway_upload",
     "gateway_connect",
     "gateway_jump",
+    "gateway_memory",
+    "terminal_echo",
+    "terminal_burst",
+    "chain",
+    "as_of",
 ];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    if arguments.play_an_environment {
+        return gateway_memory::play().await;
+    }
     let effort = Effort { rounds: arguments.rounds.max(1), scale: arguments.scale };
     let asked: Vec<&str> = match arguments.only.as_slice() {
         [] => NAMES.to_vec(),
@@ -82,6 +98,11 @@ async fn main() -> anyhow::Result<()> {
             "gateway_upload" => gateway::measure(Measure::Upload, effort).await?,
             "gateway_connect" => gateway::measure(Measure::Connect, effort).await?,
             "gateway_jump" => gateway::measure(Measure::Jump, effort).await?,
+            "gateway_memory" => gateway_memory::measure(effort).await?,
+            "terminal_echo" => terminal::measure(terminal::Measure::Echo, effort).await?,
+            "terminal_burst" => terminal::measure(terminal::Measure::Burst, effort).await?,
+            "chain" => chain::measure(effort).await?,
+            "as_of" => as_of::measure(effort).await?,
             "kube_ready_100" => kube_ready::measure(effort).await?,
             kube_scale::NAME => kube_scale::measure(effort).await?,
             other => anyhow::bail!(

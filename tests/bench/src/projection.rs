@@ -37,8 +37,12 @@ pub struct FromLog {
 
 impl FromLog {
     pub fn start(connection: &nats::Connection) -> Self {
-        let tail = connection.log().tail(Start::Sequence(1), vec!["ev.>".to_owned()]);
-        Self { tail, position: 0 }
+        Self::after(&connection.log(), 0)
+    }
+
+    pub fn after(log: &nats::Log, position: u64) -> Self {
+        let tail = log.tail(Start::Sequence(position + 1), vec!["ev.>".to_owned()]);
+        Self { tail, position }
     }
 }
 

@@ -112,7 +112,7 @@ async fn one_of_theirs(jetstream: async_nats::jetstream::Context, pool: PgPool) 
 
 fn opened() -> anyhow::Result<SessionOpened> {
     Ok(SessionOpened {
-        env: EnvId::from_seed(&Uuid::nil()),
+        place: EnvId::from_seed(&Uuid::nil()).into(),
         ip: [127, 0, 0, 1].into(),
         entrance: Entrance::DirectPort,
         user: "developer".to_owned(),

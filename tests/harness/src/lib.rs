@@ -1,7 +1,9 @@
 //! Real things for tests: servers, engines, the product itself, on free ports, gone afterwards.
 //! Imports no crate of the project, so it cannot believe what the product believes.
 
+pub mod bare_nats;
 pub mod child;
+pub mod descriptors;
 pub mod engine_double;
 mod eventually;
 pub mod free_ports;
@@ -17,6 +19,7 @@ pub mod real_engine;
 pub mod registry;
 pub mod ssh;
 pub mod sshd;
+pub mod terminal;
 pub mod way;
 
 pub use engine_double::EngineDouble;
@@ -26,3 +29,4 @@ pub use portreeve::{Installation, Portreeve, Setup};
 pub use real_engine::RealEngine;
 pub use ssh::{Proof, Ssh};
 pub use sshd::Sshd;
+pub use terminal::Terminal;

@@ -55,6 +55,33 @@ impl Sshd {
         Ok(sshd)
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    /// Runs a command where its account lives: it sees this server's `/etc` and nobody else's.
+    pub async fn run_inside(&self, command: &[&str]) -> anyhow::Result<()> {
+        let mut entering = tokio::process::Command::new("nsenter");
+        entering.args(["--target", &self.pid().to_string(), "--mount", "--"]).args(command);
+        let output = entering.output().await.context("nsenter")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{command:?}: {said}");
+        Ok(())
+    }
+
+    /// It reads its configuration and its keys again; resolves when it listens again.
+    pub async fn reload(&self) -> anyhow::Result<()> {
+        let log = self.folder().join("log");
+        let starts = || std::fs::read_to_string(&log).unwrap_or_default().matches("Server listening").count();
+        let before = starts();
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.pid())?);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP)?;
+        eventually("sshd listens again", READY_AT_MOST, || async {
+            if starts() > before { Ok(()) } else { Err(self.log()) }
+        })
+        .await
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

@@ -1,4 +1,5 @@
-//! Do other people's clients get in and work, whatever the entrance? paramiko, asyncssh, PuTTY's.
+//! Do other people's clients get in and work, whatever the entrance? paramiko, asyncssh, PuTTY's, and the ways
+//! of editors.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -20,7 +21,8 @@ pub async fn programs(door: &Ssh, folder: &Path) -> anyhow::Result<()> {
     python(door, include_str!("paramiko_client.py")).await.context("paramiko")?;
     python(door, include_str!("asyncssh_client.py")).await.context("asyncssh")?;
     putty(door, folder).await.context("PuTTY's programs")?;
-    editor(door).await.context("an editor's way")
+    python(door, include_str!("jetbrains_client.py")).await.context("JetBrains Gateway's way")?;
+    editor(door).await.context("VS Code's way")
 }
 
 fn password(door: &Ssh) -> anyhow::Result<&str> {
@@ -30,7 +32,8 @@ fn password(door: &Ssh) -> anyhow::Result<&str> {
     }
 }
 
-async fn python(door: &Ssh, script: &str) -> anyhow::Result<()> {
+/// One of the scripts beside this file; it prints "all" at its end.
+pub async fn python(door: &Ssh, script: &str) -> anyhow::Result<()> {
     let mut command = Command::new(PYTHON);
     command.args(["-c", script, &door.host, &door.port.to_string(), &door.user]);
     command.env("PYTHONPATH", harness::programs::tools().join("python"));
@@ -74,6 +77,17 @@ async fn putty(door: &Ssh, folder: &Path) -> anyhow::Result<()> {
         pscp.args(["-q", "-pw", password, &from, &to]);
         output(pscp).await?.expect_success()?;
     }
+    ensure!(std::fs::read(&there)? == std::fs::read(&back)?, "other bytes came back");
+    // FileZilla's way, whose sftp is this program: nothing but sftp on the connection
+    let (mut psftp, password) = putty("psftp")?;
+    psftp.args(["-pw", password, &door.at()]);
+    let script = format!(
+        "cd /tmp\nput {} by-psftp\nren by-psftp of-psftp\nget of-psftp {}\nls\nquit\n",
+        there.display(),
+        back.display()
+    );
+    let listed = fed(psftp, script.as_bytes()).await?.expect_success()?;
+    ensure!(listed.contains("of-psftp"), "{listed}");
     ensure!(std::fs::read(&there)? == std::fs::read(&back)?, "other bytes came back");
     Ok(())
 }

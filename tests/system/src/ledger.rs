@@ -9,6 +9,7 @@ use events::credential::CredentialEvent;
 use events::env::{Env, EnvEvent, Status};
 use events::ports::PortEvent;
 use events::quota::{Quota, QuotaEvent};
+use events::session::SessionEvent;
 use events::{Aggregate, AggregateEvent, Event, Recorded};
 use harness::Installation;
 use nats::{Connection, Start, Tailed};
@@ -102,6 +103,12 @@ impl Ledger {
                 | Event::Session(_)
                 | Event::User(_)
                 | Event::Token(_)
+                | Event::SignIn(_)
+                | Event::Server(_)
+                | Event::Access(_)
+                | Event::Relay(_)
+                | Event::Batch(_)
+                | Event::Command(_)
                 | Event::Request(_) => {}
             }
         }
@@ -128,6 +135,20 @@ impl Ledger {
             PortEvent::PortBlocked(_) => {}
         }
         Ok(())
+    }
+
+    /// How often each session was opened and closed, by its id.
+    pub fn sessions(&self) -> BTreeMap<String, (usize, usize)> {
+        let mut sessions: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+        for recorded in &self.events {
+            let opened = matches!(recorded.event, Event::Session(SessionEvent::SessionOpened(_)));
+            let closed = matches!(recorded.event, Event::Session(SessionEvent::SessionClosed(_)));
+            if opened || closed {
+                let times = sessions.entry(recorded.subject.id.clone()).or_default();
+                *times = (times.0 + usize::from(opened), times.1 + usize::from(closed));
+            }
+        }
+        sessions
     }
 
     /// Environments that are not deleted.

@@ -34,6 +34,17 @@ with sftp.open("/tmp/paramiko", "rb") as file:
     assert file.read() == data
 sftp.close()
 
+# WinSCP's way: sftp before anything else, and commands beside it on the same connection
+fresh = paramiko.Transport((host, port))
+fresh.connect(username=user, password=password)
+sftp = paramiko.SFTPClient.from_transport(fresh)
+sftp.putfo(__import__("io").BytesIO(data), "/tmp/winscp")
+beside = fresh.open_session()
+beside.exec_command("wc -c </tmp/winscp; chmod 600 /tmp/winscp")
+assert (beside.makefile().read(), beside.recv_exit_status()) == (b"%d\n" % len(data), 0)
+assert sftp.stat("/tmp/winscp").st_mode & 0o777 == 0o600
+fresh.close()
+
 # many sessions at once, each with a word of its own
 channels = [transport.open_session() for _ in range(CHANNELS)]
 for number, channel in enumerate(channels):

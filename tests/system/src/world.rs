@@ -135,27 +135,35 @@ impl<E: Engine> World<E> {
 
     /// Runs the story and, when it fails, adds what the product said last.
     pub fn blame<T>(&self, result: anyhow::Result<T>) -> anyhow::Result<T> {
-        result.with_context(|| {
-            format!("the product's last words:\n{}", harness::child::log_tail(&self.installation.log()))
+        result.map_err(|error| {
+            let words = harness::child::log_tail(&self.installation.log());
+            error_first(&error, "the product", &words)
         })
     }
+}
+
+/// What went wrong comes before what somebody said: who cuts a long text cuts its end or its middle.
+pub fn error_first(error: &anyhow::Error, who: &str, words: &str) -> anyhow::Error {
+    anyhow::anyhow!("{error:#}\nthe last words of {who}:\n{words}")
 }
 
 impl<E: Inhabited> World<E> {
     /// Waits until the port of a running environment answers, as long as the engine may take.
     pub async fn enter(&self, door: Ssh) -> anyhow::Result<Ssh> {
-        let began = Instant::now();
-        loop {
-            let output = door.run("true").await?;
-            let refused = output.stderr.contains("Connection refused");
-            if !refused || began.elapsed() >= E::ENTRANCE_AT_MOST {
-                return output
-                    .expect_success()
-                    .map(|_| door)
-                    .context("the entrance of a running environment");
-            }
-            tokio::time::sleep(ENTRANCE_LOOK_EVERY).await;
+        enter(door, E::ENTRANCE_AT_MOST).await
+    }
+}
+
+/// Waits while the port of a running environment refuses.
+pub async fn enter(door: Ssh, at_most: Duration) -> anyhow::Result<Ssh> {
+    let began = Instant::now();
+    loop {
+        let output = door.run("true").await?;
+        let refused = output.stderr.contains("Connection refused");
+        if !refused || began.elapsed() >= at_most {
+            return output.expect_success().map(|_| door).context("the entrance of a running environment");
         }
+        tokio::time::sleep(ENTRANCE_LOOK_EVERY).await;
     }
 }
 

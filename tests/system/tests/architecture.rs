@@ -14,20 +14,62 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("projections", &["events"], &["harness"]),
     ("kit", &[], &[]),
     ("ssh", &[], &["harness"]),
-    ("gateway", &["events", "nats", "kit", "ssh"], &[]),
-    ("api", &["events", "nats", "projections", "kit"], &["harness"]),
+    // how the entrances that we keep lead in, and what is recorded of it
+    ("entrance", &["events", "nats", "kit", "ssh"], &[]),
+    // what terminals showed: both of them record it, the api shows it
+    ("recorder", &["events", "nats", "kit"], &["harness"]),
+    // one account and one way to a server of somebody's own, for the test, the terminal and commands
+    ("reach", &["events", "nats", "kit", "ssh"], &["harness"]),
+    // how lists of servers are written: text alone
+    ("inventory", &[], &[]),
+    // Socket.IO for the relays, and who gives commands away
+    // our own relay: a program of the intranet side
+    ("agent", &["kit", "ssh"], &[]),
+    ("relay", &["events", "nats", "kit", "ssh", "reach"], &[]),
+    ("gateway", &["events", "nats", "kit", "ssh", "entrance", "recorder"], &[]),
+    // what vouches for the log: its service writes it, the api and the command line check it
+    ("audit", &["events", "nats", "projections", "kit"], &["harness"]),
+    (
+        "api",
+        &[
+            "events",
+            "nats",
+            "projections",
+            "kit",
+            "ssh",
+            "entrance",
+            "recorder",
+            "reach",
+            "inventory",
+            "audit",
+        ],
+        &["harness"],
+    ),
     ("provisioner", &["events", "nats", "kit"], &["harness"]),
     ("projector", &["events", "nats", "projections", "kit"], &["harness"]),
     ("sentry", &["events", "kit"], &["harness"]),
     // the one place where services meet in one process
     (
         "portreeve",
-        &["events", "nats", "projections", "kit", "api", "gateway", "provisioner", "projector", "sentry"],
+        &[
+            "events",
+            "nats",
+            "projections",
+            "kit",
+            "api",
+            "gateway",
+            "relay",
+            "agent",
+            "provisioner",
+            "projector",
+            "audit",
+            "sentry",
+        ],
         &["harness"],
     ),
     ("harness", &[], &[]),
     ("system", &["harness", "events", "nats", "projections"], &[]),
-    ("bench", &["harness", "events", "nats", "projections"], &[]),
+    ("bench", &["harness", "events", "nats", "projections", "audit"], &[]),
 ];
 
 /// One outside system, one place. The bench measures against the bare libraries.
@@ -37,7 +79,8 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("bollard", &["provisioner"]),
     ("kube", &["provisioner"]),
     ("k8s-openapi", &["provisioner"]),
-    ("russh", &["ssh"]),
+    ("russh", &["ssh", "bench"]),
+    ("socketioxide", &["relay"]),
 ];
 
 /// All that the ground may stand on: nothing that waits, tells the time by itself or rolls dice.

@@ -42,6 +42,8 @@ fn types(text: &str) -> Result<BTreeSet<String>, String> {
 ///
 /// Server-sent events without end: `id` is the sequence in the log, `data` a CloudEvent. Begins with
 /// what happens from now on, after `Last-Event-ID`, or at `from`; nothing is left out or repeated.
+/// `Portreeve-Position` of the answer is the sequence before the first that may come, unless `from`
+/// is a time.
 /// A tenant's callers see their tenant's events; a developer those of its own things; what people
 /// are and asked (kinds `user`, `token`, `request`) is shown to admins and auditors. A reader that
 /// is too slow gets `event: end` with the reason as the last event and may connect again.

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use events::env::Status;
 use projections::Page;
-use projections::environments::{self, Filter};
+use projections::environments::Filter;
 
 use crate::app::App;
 use crate::auth::Caller;
@@ -12,6 +12,7 @@ use crate::environment::View;
 use crate::params::Params;
 use crate::position;
 use crate::problem::{Problem, ProblemDetails};
+use crate::reading::AS_OF;
 use crate::routes::Listed;
 
 const STATUSES: [Status; 8] = [
@@ -43,6 +44,7 @@ fn status(text: &str) -> Result<String, String> {
         ("limit" = Option<u32>, Query, description = "1 to 500; 50 when absent"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
         ("after" = Option<u64>, Query, description = "Wait until the read model has this sequence"),
+        ("as_of" = Option<String>, Query, description = AS_OF),
     ),
     responses(
         (status = 200, body = Listed<View>, headers(("Portreeve-Position" = u64))),
@@ -57,10 +59,10 @@ pub async fn list(State(app): State<App>, caller: Caller, mut params: Params) ->
         status: params.parsed("status", status),
     };
     let (limit, cursor) = params.page();
-    let after = params.number("after");
+    let (after, as_of) = (params.number("after"), params.as_of());
     params.end()?;
-    app.caught_up(after).await?;
-    let page = environments::list(&app.projections, &filter, cursor.as_deref(), limit).await?;
+    let reading = app.reading(after, as_of).await?;
+    let page = reading.environments(&filter, cursor.as_deref(), limit).await?;
     Ok(position::page(Page {
         items: page.items.into_iter().map(|row| View::of(row, &app.shown)).collect(),
         next_cursor: page.next_cursor,

@@ -4,21 +4,29 @@ use std::net::IpAddr;
 
 use axum::Json;
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use events::ids::UserName;
+use events::ids::{SignInId, TenantId, UserName};
+use events::sign_in::{RefusalClass, Side};
+use events::user::User;
 use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::app::App;
-use crate::auth::{Caller, registered};
-use crate::client_address;
+use crate::auth::{Caller, of_user};
+use crate::correlation::Correlation;
 use crate::fields::{self, Fields, Wrong};
+use crate::idempotency::fresh_cause;
 use crate::incoming::read_json;
+use crate::login_keys::{Login, SignedIn};
 use crate::problem::{Problem, ProblemDetails};
+use crate::sign_ins::Coming;
+use crate::{client_address, position, user_agent};
 
 /// Longer user names and passwords cannot be anybody's.
 pub const TEXT_LENGTH_MAX: usize = 256;
@@ -75,24 +83,76 @@ pub fn secret(value: &Value) -> Result<SecretString, Wrong> {
 
 /// The user whose name and password these are. The same answer, and the same work, for a wrong
 /// password, an unknown user and one shut out.
-pub async fn prove(app: &App, asked: Asked, from: Option<IpAddr>) -> Result<UserName, Problem> {
-    app.rate_limits.sign_in(from, Some(&asked.username))?;
-    let user = match UserName::parse(asked.username) {
-        Ok(name) => registered(app, &name).await?.map(|user| (name, user)),
+pub async fn prove(app: &App, asked: Asked, from: IpAddr) -> Result<Caller, Problem> {
+    may_try(app, from, Some(&asked.username)).await?;
+    let known = match UserName::parse(asked.username) {
+        Ok(name) => {
+            let user = app.log.load::<User>(&TenantId::system(), name.as_str()).await?.state;
+            user.registered.map(|registered| (name, registered, user.disabled))
+        }
         Err(_) => None,
     };
-    let hash = match &user {
-        Some((_, user)) => app.vault.get(&user.password_ref).await?,
+    let hash = match &known {
+        Some((_, registered, _)) => app.vault.get(&registered.password_ref).await?,
         None => None,
     };
     let right = app.hashing.verify(asked.password, hash).await?;
-    let failed = || Problem::new("login_failed", "user name or password is wrong");
-    user.filter(|_| right).map(|(name, _)| name).ok_or_else(failed)
+    let (whose, class) = match known {
+        Some((name, registered, false)) if right => return Ok(of_user(name, registered)),
+        Some((name, registered, false)) => (Some((registered.tenant, name)), RefusalClass::WrongPassword),
+        Some((name, registered, true)) => (Some((registered.tenant, name)), RefusalClass::UserDisabled),
+        None => (None, RefusalClass::UnknownUser),
+    };
+    app.sign_ins.refused(whose, from, class).await;
+    Err(Problem::new("login_failed", "user name or password is wrong"))
+}
+
+/// One more attempt, if it is not one too many.
+pub async fn may_try(app: &App, from: IpAddr, user: Option<&str>) -> Result<(), Problem> {
+    let tried = app.rate_limits.sign_in(Some(from), user);
+    if tried.is_err() {
+        app.sign_ins.refused(None, from, RefusalClass::TooManyAttempts).await;
+    }
+    tried
+}
+
+impl Coming {
+    pub fn of(app: &App, parts: &Parts, side: Side) -> Result<Self, Problem> {
+        let ip = client_address::needed_of_parts(parts, &app.trusted_proxies)?;
+        Ok(Self { side, ip, client: user_agent::of(&parts.headers) })
+    }
+}
+
+/// A sign-in that is on record.
+pub struct Begun {
+    pub token: String,
+    pub expires_at: DateTime<Utc>,
+    pub position: u64,
+}
+
+/// Whom `caller` stands for is signed in from now on. With a word it is a browser's session.
+pub async fn begin(
+    app: &App,
+    who: SignedIn,
+    caller: &Caller,
+    (coming, correlation): (&Coming, &Correlation),
+    word: Option<&str>,
+) -> Result<Begun, Problem> {
+    let (login, now) = (Login { who, sign_in: SignInId::from_seed(&Uuid::new_v4()) }, Utc::now());
+    let signed = match word {
+        Some(word) => app.login_keys.sign_session(&login, word, now),
+        None => app.login_keys.sign(&login, now),
+    };
+    let (token, expires_at) = signed.map_err(|error| Problem::internal(&error))?;
+    let cause = fresh_cause(caller, correlation);
+    let position = app.sign_ins.begin(caller, &login.sign_in, coming, expires_at, &cause).await?;
+    Ok(Begun { token, expires_at, position })
 }
 
 /// Log in
 ///
-/// For programs; a browser asks for a session at `POST /api/session`.
+/// For programs; a browser asks for a session at `POST /api/session`. On record, as every sign-in and
+/// every one that is refused. `DELETE /api/session` ends it before its time.
 #[utoipa::path(
     post, path = "/api/auth/login", tag = "auth", request_body = Asked, security(()),
     responses(
@@ -104,12 +164,13 @@ pub async fn prove(app: &App, asked: Asked, from: Option<IpAddr>) -> Result<User
 pub async fn login(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let body = read_json(&parts.headers, body).await?;
-    let from = client_address::of_parts(&parts, &app.trusted_proxies);
-    let name = prove(&app, read(&body.json)?, from).await?;
-    let (token, expires_at) =
-        app.login_keys.sign(&name, Utc::now()).map_err(|error| Problem::internal(&error))?;
+    let (coming, correlation) = (Coming::of(&app, &parts, Side::Program)?, Correlation::of_parts(&parts));
+    let caller = prove(&app, read(&body.json)?, coming.ip).await?;
+    let who = SignedIn::User(caller.owner.clone());
+    let Begun { token, expires_at, position } =
+        begin(&app, who, &caller, (&coming, &correlation), None).await?;
     let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-    Ok((no_store, Json(LoggedIn { token, expires_at })).into_response())
+    Ok((no_store, position::header(position), Json(LoggedIn { token, expires_at })).into_response())
 }
 
 /// Show the caller

@@ -1,23 +1,31 @@
 //! `POST /api/session`, `DELETE /api/session`: a person's browser signs in, and out.
 
+use std::net::IpAddr;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
+use events::ids::TenantId;
+use events::sign_in::{RefusalClass, Side};
+use events::token::Token;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::auth::{Caller, by_token, issued};
+use crate::auth::{Caller, authenticate, by_token, issued};
+use crate::correlation::Correlation;
 use crate::fields::Fields;
+use crate::idempotency::fresh_cause;
 use crate::incoming::read_json;
 use crate::login_keys::{LOGIN_VALID_S, SignedIn};
 use crate::problem::{Problem, ProblemDetails};
-use crate::routes::login::{self, name_and_password, prove};
-use crate::{browser_session, client_address};
+use crate::routes::login::{self, may_try, name_and_password, prove};
+use crate::sign_ins::Coming;
+use crate::{browser_session, client_address, position};
 
 /// User name and password, or an API token.
 #[derive(ToSchema)]
@@ -69,34 +77,48 @@ fn read(body: &Value) -> Result<Proof, Problem> {
 pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let body = read_json(&parts.headers, body).await?;
-    let from = client_address::of_parts(&parts, &app.trusted_proxies);
-    let who = match read(&body.json)? {
-        Proof::Password(asked) => SignedIn::User(prove(&app, asked, from).await?),
+    let (coming, correlation) = (Coming::of(&app, &parts, Side::Browser)?, Correlation::of_parts(&parts));
+    let (who, caller) = match read(&body.json)? {
+        Proof::Password(asked) => {
+            let caller = prove(&app, asked, coming.ip).await?;
+            (SignedIn::User(caller.owner.clone()), caller)
+        }
         Proof::Token(text) => {
-            app.rate_limits.sign_in(from, None)?;
-            exchange(&app, &text).await?
+            may_try(&app, coming.ip, None).await?;
+            exchange(&app, &text, coming.ip).await?
         }
     };
     let word = browser_session::new_word().map_err(|error| Problem::internal(&error))?;
-    let signed = app.login_keys.sign_session(&who, &word, Utc::now());
-    let (token, expires_at) = signed.map_err(|error| Problem::internal(&error))?;
+    let begun = login::begin(&app, who, &caller, (&coming, &correlation), Some(&word)).await?;
+    let login::Begun { token, expires_at, position } = begun;
     let cookie = browser_session::set(&token, LOGIN_VALID_S, over_tls(&app, &parts.headers));
-    Ok(answer(cookie, Json(Begun { csrf: word, expires_at })))
+    let body = (position::header(position), Json(Begun { csrf: word, expires_at }));
+    Ok(answer(cookie, body))
 }
 
-async fn exchange(app: &App, text: &SecretString) -> Result<SignedIn, Problem> {
+async fn exchange(app: &App, text: &SecretString, from: IpAddr) -> Result<(SignedIn, Caller), Problem> {
     let refused = || Problem::new("token_refused", "this token is unknown, revoked or past its time");
-    let id = issued(app, text.expose_secret().trim()).await?.ok_or_else(refused)?;
+    let Some(id) = issued(app, text.expose_secret().trim()).await? else {
+        app.sign_ins.refused(None, from, RefusalClass::TokenRefused).await;
+        return Err(refused());
+    };
     match by_token(app, &id).await {
-        Ok(_) => Ok(SignedIn::Token(id)),
-        Err(problem) if problem.code() == "unauthorized" => Err(refused()),
+        Ok(caller) => Ok((SignedIn::Token(id), caller)),
+        Err(problem) if problem.code() == "unauthorized" => {
+            let token = app.log.load::<Token>(&TenantId::system(), id.as_str()).await?.state;
+            let whose = token.issued.map(|issued| (issued.tenant, issued.owner));
+            app.sign_ins.refused(whose, from, RefusalClass::TokenRefused).await;
+            Err(refused())
+        }
         Err(problem) => Err(problem),
     }
 }
 
 /// Sign out
 ///
-/// The browser forgets the cookie.
+/// The browser forgets the cookie, which opens nothing any more; nor does what it was exchanged for. Terminals,
+/// JupyterLab and event streams that were opened by this sign-in end. The bearer token of a login ends
+/// likewise; an API token does not: revoke it.
 #[utoipa::path(
     delete, path = "/api/session", tag = "auth",
     responses(
@@ -104,8 +126,19 @@ async fn exchange(app: &App, text: &SecretString) -> Result<SignedIn, Problem> {
         (status = 401, description = "`unauthorized`", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
-pub async fn sign_out(State(app): State<App>, _caller: Caller, headers: HeaderMap) -> Response {
-    answer(browser_session::clear(over_tls(&app, &headers)), Json(serde_json::json!({})))
+pub async fn sign_out(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let (parts, _body) = request.into_parts();
+    let caller = authenticate(&app, &parts.headers).await?;
+    let position = match &caller.sign_in {
+        Some(id) => {
+            let from = client_address::needed_of_parts(&parts, &app.trusted_proxies)?;
+            let cause = fresh_cause(&caller, &Correlation::of_parts(&parts));
+            Some(position::header(app.sign_ins.end(&caller, id, from, &cause).await?))
+        }
+        None => None,
+    };
+    let cookie = browser_session::clear(over_tls(&app, &parts.headers));
+    Ok(answer(cookie, (position, Json(serde_json::json!({})))))
 }
 
 /// A proxy that ends TLS says so; who lies about it only keeps its own cookie from coming back.

@@ -2,7 +2,7 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use projections::sessions::{self, Filter};
+use projections::sessions::Filter;
 use serde_json::Value;
 
 use crate::app::App;
@@ -11,6 +11,7 @@ use crate::environment::find;
 use crate::params::{Params, yes_or_no};
 use crate::position;
 use crate::problem::{Problem, ProblemDetails};
+use crate::reading::AS_OF;
 use crate::routes::Listed;
 
 /// List an environment's sessions
@@ -24,10 +25,11 @@ use crate::routes::Listed;
         ("limit" = Option<u32>, Query, description = "1 to 500; 50 when absent"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
         ("after" = Option<u64>, Query, description = "Wait until the read model has this sequence"),
+        ("as_of" = Option<String>, Query, description = AS_OF),
     ),
     responses(
         (status = 200, body = Listed<Value>, headers(("Portreeve-Position" = u64)), example = json!({"items": [{
-            "session_id": "ses-abcdefghijkl", "env_id": "env-abcdefghijkl", "tenant_id": "default",
+            "session_id": "ses-abcdefghijkl", "env_id": "env-abcdefghijkl", "server_id": null, "tenant_id": "default",
             "ip": "192.0.2.7", "user": "developer", "entrance": "direct_port", "method": "publickey",
             "client": "SSH-2.0-OpenSSH_9.2p1",
             "opened_at": "2026-01-02T03:04:05Z", "closed_at": null, "bytes_in": null,
@@ -44,10 +46,10 @@ pub async fn list(
 ) -> Result<Response, Problem> {
     let open = params.parsed("open", yes_or_no).unwrap_or_default();
     let (limit, cursor) = params.page();
-    let after = params.number("after");
+    let (after, as_of) = (params.number("after"), params.as_of());
     params.end()?;
-    app.caught_up(after).await?;
+    let reading = app.reading(after, as_of).await?;
     let found = find(&app, &caller, &id).await?;
-    let filter = Filter { tenant: Some(found.tenant), env: Some(found.id), open };
-    Ok(position::page(sessions::list(&app.projections, &filter, cursor.as_deref(), limit).await?))
+    let filter = Filter { tenant: Some(found.tenant), env: Some(found.id), server: None, open };
+    Ok(position::page(reading.sessions(&filter, cursor.as_deref(), limit).await?))
 }

@@ -3,7 +3,6 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 use events::ids::EnvId;
-use projections::environments;
 
 use crate::app::App;
 use crate::auth::Caller;
@@ -11,6 +10,7 @@ use crate::environment::View;
 use crate::params::Params;
 use crate::position;
 use crate::problem::{Problem, ProblemDetails};
+use crate::reading::AS_OF;
 
 /// Show an environment
 #[utoipa::path(
@@ -18,6 +18,7 @@ use crate::problem::{Problem, ProblemDetails};
     params(
         ("id" = String, Path, description = "Environment id"),
         ("after" = Option<u64>, Query, description = "Wait until the read model has this sequence"),
+        ("as_of" = Option<String>, Query, description = AS_OF),
     ),
     responses(
         (status = 200, body = View, headers(("Portreeve-Position" = u64))),
@@ -30,12 +31,11 @@ pub async fn show(
     Path(id): Path<String>,
     mut params: Params,
 ) -> Result<Response, Problem> {
-    let after = params.number("after");
+    let (after, as_of) = (params.number("after"), params.as_of());
     params.end()?;
     let unknown = || Problem::not_found("environment");
     let id = EnvId::parse(id).map_err(|_| unknown())?;
-    app.caught_up(after).await?;
-    let found = environments::get(&app.projections, caller.tenant_seen(), &id).await?;
+    let found = app.reading(after, as_of).await?.environment(caller.tenant_seen(), &id).await?;
     let row = found.value.filter(|row| caller.sees(&row.tenant, Some(&row.owner))).ok_or_else(unknown)?;
     Ok(position::shown(found.position, View::of(row, &app.shown)))
 }

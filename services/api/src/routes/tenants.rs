@@ -9,7 +9,7 @@ use events::quota::{Quota, set::set};
 use events::tenant::{Tenant, TenantRefusal, register::register};
 use events::user::Role;
 use events::{Cause, Limits};
-use projections::quotas::{self, QuotaRow};
+use projections::quotas::QuotaRow;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -23,6 +23,7 @@ use crate::params::Params;
 use crate::position;
 use crate::problem::{Problem, ProblemDetails};
 use crate::readers::{self, LimitsShape};
+use crate::reading::AS_OF;
 use crate::routes::Listed;
 
 /// The facts of one registration, by their index.
@@ -122,6 +123,7 @@ async fn set_limits(
         ("limit" = Option<u32>, Query, description = "1 to 500; 50 when absent"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
         ("after" = Option<u64>, Query, description = "Wait until the read model has this sequence"),
+        ("as_of" = Option<String>, Query, description = AS_OF),
     ),
     responses(
         (status = 200, body = Listed<Value>, headers(("Portreeve-Position" = u64)), example = json!({"items": [{
@@ -133,10 +135,10 @@ async fn set_limits(
 )]
 pub async fn list(State(app): State<App>, caller: Caller, mut params: Params) -> Result<Response, Problem> {
     let (limit, cursor) = params.page();
-    let after = params.number("after");
+    let (after, as_of) = (params.number("after"), params.as_of());
     params.end()?;
-    app.caught_up(after).await?;
-    let page = quotas::list(&app.projections, caller.tenant_seen(), cursor.as_deref(), limit).await?;
+    let reading = app.reading(after, as_of).await?;
+    let page = reading.quotas(caller.tenant_seen(), cursor.as_deref(), limit).await?;
     Ok(position::page(page))
 }
 
@@ -146,6 +148,7 @@ pub async fn list(State(app): State<App>, caller: Caller, mut params: Params) ->
     params(
         ("id" = String, Path, description = "Tenant id"),
         ("after" = Option<u64>, Query, description = "Wait until the read model has this sequence"),
+        ("as_of" = Option<String>, Query, description = AS_OF),
     ),
     responses(
         (status = 200, body = Value, headers(("Portreeve-Position" = u64)), example = json!({
@@ -161,15 +164,14 @@ pub async fn quota(
     Path(id): Path<String>,
     mut params: Params,
 ) -> Result<Response, Problem> {
-    let after = params.number("after");
+    let (after, as_of) = (params.number("after"), params.as_of());
     params.end()?;
     let unknown = || Problem::not_found("tenant");
     let id = TenantId::parse(id).map_err(|_| unknown())?;
     if id.is_system() || caller.tenant_seen().is_some_and(|tenant| *tenant != id) {
         return Err(unknown());
     }
-    app.caught_up(after).await?;
-    let found = quotas::get(&app.projections, &id).await?;
+    let found = app.reading(after, as_of).await?.quota(&id).await?;
     let row: QuotaRow = found.value.ok_or_else(unknown)?;
     Ok(position::shown(found.position, row))
 }

@@ -28,7 +28,7 @@ async fn an_environment_from_the_asking_to_the_end() {
     let port = made.body["ssh_port"].as_u64().unwrap();
     assert_eq!(made.body["ssh_password"], format!("first-{id}"));
     assert_eq!(made.body["ssh_command"], format!("ssh developer@ssh.example.org -p {port}"));
-    let url = format!("http://ssh.example.org:{}/lab?token=jupyter-token", port + 1);
+    let url = format!("http://ssh.example.org:{}/jupyter/{id}/lab?token=jupyter-token", port + 1);
     assert_eq!(made.body["jupyter_url"], url);
     assert_eq!(made.body["status"], "creating");
     assert_eq!(made.body["ssh_username"], "developer");

@@ -16,6 +16,7 @@ fn calls(id: &str) -> Vec<(Method, String, Option<Value>)> {
         (Method::GET, format!("{path}/ssh"), None),
         (Method::GET, format!("{path}/sessions"), None),
         (Method::GET, format!("{path}/logins"), None),
+        (Method::GET, format!("{path}/recordings"), None),
         (Method::GET, format!("{path}/events"), None),
         (Method::PUT, format!("{path}/allow-list"), Some(json!({"ranges": []}))),
         (Method::POST, format!("{path}/reset-password"), Some(json!({}))),

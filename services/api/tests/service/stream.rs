@@ -15,6 +15,8 @@ pub struct Seen {
 }
 
 pub struct Stream {
+    /// What happened up to this sequence was before the stream.
+    pub position: Option<u64>,
     response: reqwest::Response,
     text: String,
 }
@@ -29,7 +31,9 @@ pub async fn open(api: &Api, path: &str, last: Option<u64>) -> Stream {
     let response = request.send().await.unwrap();
     assert_eq!(response.status(), 200, "{path}");
     assert_eq!(response.headers()["content-type"], "text/event-stream");
-    Stream { response, text: String::new() }
+    let position = response.headers().get("portreeve-position");
+    let position = position.map(|value| value.to_str().unwrap().parse().unwrap());
+    Stream { position, response, text: String::new() }
 }
 
 impl Stream {

@@ -83,7 +83,11 @@ async fn a_stream_begins_and_filters_as_it_is_told() {
         assert_eq!(types, expected, "{filter}");
     }
     // without a beginning, what happens from now on
+    let before = world.everything().await.last().unwrap().seq;
     let mut live = open(&world.admin, "/api/events?kind=tenant", None).await;
+    // the position joins a read and the stream: nothing happens between them unseen
+    assert!(live.position.is_some_and(|position| (from..=before).contains(&position)), "{:?}", live.position);
+    assert_eq!(open(&world.admin, "/api/events?from=3", None).await.position, Some(2));
     let mut progress = open(&world.admin, &format!("/api/environments/{id}/events"), None).await;
     assert_eq!(progress.take(1).await[0].id, Some(from));
     world.tenant("Blue").await;

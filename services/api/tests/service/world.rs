@@ -45,9 +45,13 @@ pub struct World {
     pub postgres: Postgres,
     pub connection: Connection,
     pub log: Log,
+    pub keys: MasterKeys,
     /// As the administrator.
     pub admin: Api,
     pub provisioner: Arc<Provisioner>,
+    /// What the API was started with.
+    pub config: api::Config,
+    ends: CancellationToken,
     _ends: DropGuard,
 }
 
@@ -101,9 +105,12 @@ pub async fn world_with(change: impl FnOnce(&mut api::Config)) -> World {
         tls: None,
         trusted_proxies: Vec::new(),
         rates: api::Rates::default(),
+        // any port
+        jupyter: api::JupyterSettings { listen: Some(([127, 0, 0, 1], 0).into()), url: None },
+        beside: axum::Router::new(),
     };
     change(&mut api);
-    let secure = api.tls.is_some();
+    let (secure, started_with) = (api.tls.is_some(), api.clone());
     let serving = api::serve(api, listener, health.clone(), ends.clone());
     tokio::spawn(async move {
         if let Err(error) = serving.await {
@@ -113,11 +120,14 @@ pub async fn world_with(change: impl FnOnce(&mut api::Config)) -> World {
     let admin = Api::new(format!("http://{listen}"), Some(token.expose_secret().to_owned())).unwrap();
     let world = World {
         log: connection.log(),
+        keys,
         connection,
         nats,
         postgres,
         admin,
         provisioner,
+        config: started_with,
+        ends: ends.clone(),
         _ends: ends.drop_guard(),
     };
     if secure {
@@ -275,6 +285,11 @@ impl World {
         self.log.head().await.unwrap()
     }
 
+    /// The API drains and ends; the log stays.
+    pub fn end_api(&self) {
+        self.ends.cancel();
+    }
+
     /// All events so far.
     pub async fn everything(&self) -> Vec<Recorded> {
         let head = self.head().await;
@@ -297,10 +312,15 @@ impl World {
         events.iter().filter(|e| e.event.event_type() == event_type && e.subject.id == id).count()
     }
 
+    /// The log as the provisioner appends to it.
+    pub async fn provisioner_log(&self) -> Log {
+        nats::connect(&config(&self.nats, "provisioner")).await.unwrap().log()
+    }
+
     /// Somebody failed five times.
     pub async fn lock_out(&self, tenant: &TenantId, id: &str, ip: &str) {
         use events::login::{Entrance, Login, LoginFailed, lockout::lock, record::failed};
-        let log = nats::connect(&config(&self.nats, "provisioner")).await.unwrap().log();
+        let log = self.provisioner_log().await;
         let ip = ip.parse().unwrap();
         for _ in 0..5 {
             let login = LoginFailed {
@@ -317,6 +337,28 @@ impl World {
         }
         let cause = Cause::new(Uuid::now_v7(), "sentry:test");
         log.decide(tenant, id, &cause, 0, |state: &Login| lock(state, ip, Utc::now())).await.unwrap();
+    }
+}
+
+impl World {
+    /// One more API process on the same log, as the administrator.
+    pub async fn another_api(&self) -> Api {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listen = listener.local_addr().unwrap();
+        let serving = api::serve(self.config.clone(), listener, Health::default(), self.ends.child_token());
+        tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                eprintln!("the other API ended: {error:?}");
+            }
+        });
+        let api = Api::new(format!("http://{listen}"), self.admin.token().map(str::to_owned)).unwrap();
+        harness::eventually("the other API is ready", Duration::from_secs(20), async || {
+            let answer = api.get("/readyz").await.map_err(|error| error.to_string())?;
+            if answer.status == 200 { Ok(()) } else { Err(answer.body.to_string()) }
+        })
+        .await
+        .unwrap();
+        api
     }
 }
 

@@ -67,6 +67,16 @@ const SESSIONS: &[Column] = &[
     ("REASON", "reason"),
 ];
 
+const RECORDINGS: &[Column] = &[
+    ("RECORDING", "recording_id"),
+    ("USER", "user"),
+    ("ENTRANCE", "entrance"),
+    ("STARTED", "started_at"),
+    ("ENDED", "ended_at"),
+    ("BYTES", "bytes"),
+    ("COMPLETE", "complete"),
+];
+
 const LOGINS: &[Column] = &[
     ("AT", "at"),
     ("LOGIN", "kind"),
@@ -108,6 +118,8 @@ enum Env {
     ResetPassword(Named),
     /// Who is and was connected
     Sessions(Named),
+    /// Which terminals were recorded
+    Recordings(Named),
     /// Which logins succeeded and failed
     Logins(Named),
     /// Open it again to addresses that were locked out
@@ -174,6 +186,7 @@ impl EnvArgs {
                 Ok(())
             }
             Env::Sessions(env) => env.list(&http, "/sessions", SESSIONS, json).await,
+            Env::Recordings(env) => env.list(&http, "/recordings", RECORDINGS, json).await,
             Env::Logins(env) => env.list(&http, "/logins", LOGINS, json).await,
             Env::Unlock { env, ip } => {
                 let body = ip.map_or_else(|| json!({}), |ip| json!({ "ip": ip }));
@@ -212,7 +225,12 @@ pub fn show_all(items: Vec<Value>, columns: &[Column], json: bool) {
 
 /// The items of one page.
 pub fn items(page: &Value) -> Vec<Value> {
-    page.get("items").and_then(Value::as_array).cloned().unwrap_or_default()
+    list_of(page, "items")
+}
+
+/// A list inside an answer.
+pub fn list_of(answer: &Value, field: &str) -> Vec<Value> {
+    answer.get(field).and_then(Value::as_array).cloned().unwrap_or_default()
 }
 
 fn show(env: &Value, json: bool) {

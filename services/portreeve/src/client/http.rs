@@ -37,6 +37,14 @@ impl Problem {
         Self { status, members }
     }
 
+    /// The wrong fields that a refusal names: field, and what is wrong with it.
+    pub fn wrong_fields(&self) -> Vec<(String, String)> {
+        let errors = self.members.get("errors").and_then(Value::as_array);
+        let text =
+            |error: &Value, name| error.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        errors.into_iter().flatten().map(|error| (text(error, "field"), text(error, "detail"))).collect()
+    }
+
     fn text(&self, name: &str) -> Option<&str> {
         self.members.get(name)?.as_str().filter(|text| !text.is_empty())
     }
@@ -121,6 +129,11 @@ impl Http {
         Ok(items)
     }
 
+    /// An answer that takes its time; the caller reads it.
+    pub async fn slow(&self, path: &str, query: &[(&str, String)]) -> Result<reqwest::Response, ClientError> {
+        self.stream(path, query, None).await
+    }
+
     /// An endless answer; the caller reads it.
     pub async fn stream(
         &self,
@@ -193,7 +206,7 @@ impl Http {
         serde_json::from_slice(&body).map_err(|error| self.unreadable(path, &error.to_string()))
     }
 
-    fn unreachable(&self, source: reqwest::Error) -> ClientError {
+    pub fn unreachable(&self, source: reqwest::Error) -> ClientError {
         ClientError::Unreachable { url: self.base.clone(), source }
     }
 

@@ -1,6 +1,8 @@
 //! How does a person at a terminal ask a running Portreeve for something? One file per noun.
 
 pub mod audit;
+pub mod audit_evidence;
+mod audit_time;
 pub mod env;
 pub mod env_create;
 pub mod env_ssh;
@@ -9,6 +11,13 @@ pub mod http;
 pub mod key;
 pub mod people;
 pub mod projections;
+pub mod relay;
+pub mod run;
+pub mod server;
+pub mod server_account;
+pub mod server_doctor;
+pub mod server_grant;
+pub mod server_import;
 pub mod sse;
 pub mod table;
 
@@ -42,6 +51,11 @@ pub enum ClientError {
     TookTooLong { what: String, last: String, waited_s: u64 },
     #[error("{what} {last}")]
     WentWrong { what: String, last: String },
+    /// What was verified says which verdict does not hold.
+    #[error("not everything holds")]
+    NotProven,
+    #[error("{what} cannot be verified: {why}")]
+    Unproven { what: String, why: String },
     #[error("cannot {what}")]
     Io {
         what: String,

@@ -54,6 +54,12 @@ fn a_service_alone_names_what_is_missing() {
     refused(&["projector"], &[nats, database], "PORTREEVE_NATS_PASSWORD");
     refused(&["projector"], &[nats, password], "--database-url");
     refused(&["api"], &[nats, password, database], "PORTREEVE_MASTER_KEY");
+    refused(&["audit"], &[nats, password], "PORTREEVE_MASTER_KEY");
+    refused(&["relay"], &[nats, password], "PORTREEVE_MASTER_KEY");
+    let agent = ["agent", "--url", "http://a", "--proxy-id", "rel-a"];
+    refused(&agent, &[], "PORTREEVE_API_KEY");
+    refused(&["agent", "--url", "a", "--proxy-id", "rel-a"], &[], "--url");
+    refused(&["audit", "--audit-every-s", "0"], &[nats, password], "--audit-every-s");
     refused(&["provisioner"], &[nats, password], "--instance");
     let kubernetes = [nats, password, ("PORTREEVE_COMPUTE", "kubernetes")];
     refused(&["provisioner", "--instance", "a"], &kubernetes, "--sentry-listen");

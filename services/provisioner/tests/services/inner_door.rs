@@ -73,7 +73,7 @@ impl Gateway {
 
     async fn open(&self, env: &EnvId, session: &SessionId) {
         let opened = SessionOpened {
-            env: env.clone(),
+            place: env.clone().into(),
             ip: "203.0.113.9".parse().unwrap(),
             entrance: Entrance::Gateway,
             user: "developer".into(),

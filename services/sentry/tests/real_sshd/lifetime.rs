@@ -30,11 +30,6 @@ async fn nothing_is_accepted_before_a_policy_is_in_force_and_soon_after() {
         other => Err(other),
     })
     .await;
-    // the slow key is made in the background
-    until("the RSA key", SOON, async || {
-        if world.path("state/ssh/ssh_host_rsa_key").exists() { Ok(()) } else { Err(world.log()) }
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,7 +47,7 @@ async fn jupyter_runs_as_the_account_while_it_is_wanted() {
     std::fs::write(&program, script).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut policy = world.policy(PASSWORD).await;
-    policy.jupyter = Some(Jupyter { token: "tok-1".into() });
+    policy.jupyter = Some(Jupyter { token: "tok-1".into(), base_url: Some("/jupyter/env-x/".into()) });
     world.put_in_force(policy).await;
     let lines = async |wanted: usize| {
         until("JupyterLab runs", SOON, async || match std::fs::read_to_string(&ran) {
@@ -58,6 +58,7 @@ async fn jupyter_runs_as_the_account_while_it_is_wanted() {
     };
     let first = lines(1).await;
     assert!(first.contains(" developer tok-1  lab --no-browser --ServerApp.ip=0.0.0.0"), "{first}");
+    assert!(first.trim_end().ends_with(" --ServerApp.base_url=/jupyter/env-x/"), "{first}");
     let pid = first.split(' ').next().unwrap();
     assert!(output(world.ssh(PASSWORD, "127.0.0.1").arg(format!("kill {pid}"))).await.status.success());
     let second = lines(2).await;

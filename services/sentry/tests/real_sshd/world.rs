@@ -107,7 +107,7 @@ impl World {
         let keys = self.path("state/ssh");
         let keys = keys.display();
         format!(
-            "HostKey {keys}/ssh_host_ed25519_key\nHostKey {keys}/ssh_host_ecdsa_key\nHostKey {keys}/ssh_host_rsa_key\n\
+            "HostKey {keys}/ssh_host_ed25519_key\nHostKey {keys}/ssh_host_ecdsa_key\n\
              AllowUsers developer\nPasswordAuthentication yes\nKbdInteractiveAuthentication no\nUsePAM no\n\
              AuthorizedKeysFile /etc/portreeve/authorized_keys/%u\n\
              MaxAuthTries 6\nLoginGraceTime 60\nSubsystem sftp internal-sftp\nPrintMotd no\nPrintLastLog no\nUseDNS no\n"

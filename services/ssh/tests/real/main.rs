@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod back_pressure;
+mod forward;
 mod login;
 mod parting_words;
 mod relay;
 mod second_attempt;
+mod terminals;
 mod world;

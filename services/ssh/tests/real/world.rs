@@ -11,6 +11,7 @@ use ssh::keys::{KeyPair, PublicLine};
 use ssh::server::{Event, Server};
 use tokio::net::TcpListener;
 use tokio::process::Command;
+use tokio::sync::mpsc::UnboundedSender;
 
 pub const PASSWORD: &str = "Right-Pass-1";
 pub const ENV: &str = "env-abcdefghijkl";
@@ -54,20 +55,31 @@ impl World {
 
     /// A gateway in miniature: takes [`PASSWORD`] from anybody and relays. Answers its port.
     pub async fn relay(&self) -> u16 {
+        self.relay_watched(None).await
+    }
+
+    /// The same, and somebody is told what terminals show: each thing as `{:?}` writes it.
+    pub async fn relay_watched(&self, told: Option<UnboundedSender<String>>) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = Server::new(&KeyPair::generate().unwrap());
         let (target, login) = (self.target(), self.certificate(ENV));
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(serve(server.clone(), socket, target.clone(), login.clone()));
+                tokio::spawn(serve(server.clone(), socket, target.clone(), login.clone(), told.clone()));
             }
         });
         port
     }
 }
 
-async fn serve(server: Server, socket: tokio::net::TcpStream, target: Target, login: Login) {
+async fn serve(
+    server: Server,
+    socket: tokio::net::TcpStream,
+    target: Target,
+    login: Login,
+    told: Option<UnboundedSender<String>>,
+) {
     use secrecy::ExposeSecret;
     let Ok(mut incoming) = server.greet(socket).await else { return };
     while let Some(event) = incoming.next().await {
@@ -79,7 +91,14 @@ async fn serve(server: Server, socket: tokio::net::TcpStream, target: Target, lo
             | Event::KeyProven { answer, .. } => answer.no(),
             Event::LetIn { client } => {
                 match incoming.connect(&target, &login, &Limits::default(), &client).await {
-                    Ok(upstream) => drop(incoming.relay(&upstream).await),
+                    Ok(upstream) => {
+                        if let Some(told) = told {
+                            incoming.watch_terminals(Box::new(move |seen| {
+                                told.send(format!("{seen:?}")).ok();
+                            }));
+                        }
+                        incoming.relay(&upstream).await;
+                    }
                     Err(error) => incoming.explain(&error.reason(), SOON).await,
                 }
                 return;

@@ -24,10 +24,8 @@ export function ConnectionCard({ environment }: { environment: Environment }) {
   const about = [id, environment.ssh_port, environment.status];
   const asked = useAsked(async (signal) => (await get<ConnectionInfo>(query(path, { password: "hide" }), signal)).body, about);
   const [password, setPassword] = useState<string | undefined>(() => takeShown(id));
-  const [jupyter, setJupyter] = useState<string | null>(null);
   const reveal = async () => {
     const { body } = await get<ConnectionInfo>(path);
-    setJupyter(body.jupyter_url);
     setPassword(body.ssh_password ?? undefined);
     return body;
   };
@@ -36,14 +34,21 @@ export function ConnectionCard({ environment }: { environment: Environment }) {
   const info = asked.value;
   return (
     <section class="panel card" aria-labelledby="card-title">
-      <h2 id="card-title">{t("card.title")}</h2>
+      <header class="card-head">
+        <h2 id="card-title">{t("card.title")}</h2>
+        {environment.status === "running" && mayWrite() && (
+          <LinkButton kind="primary" icon="terminal" to={`/terminal/${id}`}>
+            {t("card.terminal")}
+          </LinkButton>
+        )}
+      </header>
       <dl class="facts">
         <Fact name={t("card.ssh")} text={info.ssh_command} />
         <Fact name={t("card.user")} text={info.ssh_username} />
         <Password environment={environment} info={info} password={password} onPassword={setPassword} reveal={reveal} />
         <Fact name={t("card.gateway")} text={info.gateway_command} />
         <Fact name={t("card.sftp")} text={info.sftp_url} />
-        {environment.jupyter && <Jupyter url={jupyter} known={info.has_password && me.value?.role !== "auditor"} reveal={reveal} />}
+        {environment.jupyter && mayWrite() && <Jupyter environment={environment} />}
         <Fact name={t("card.vscode")} text={info.vscode_config} block hint={t("card.vscode.hint")} />
       </dl>
     </section>
@@ -131,26 +136,36 @@ function Password({ environment, info, password, onPassword, reveal }: PasswordO
   );
 }
 
-function Jupyter({ url, known, reveal }: { url: string | null; known: boolean; reveal(): Promise<ConnectionInfo> }) {
+/** Through our own sign-in: a link for one use, and no token of the notebooks. */
+function Jupyter({ environment }: { environment: Environment }) {
   const { busy, problem, act } = useAct();
+  const [link, setLink] = useState<string | null>(null);
+  const ask = () =>
+    act(async () => {
+      const { body } = await post<{ url: string }>(`/api/environments/${environment.env_id}/jupyter-links`);
+      setLink(body.url);
+      open(body.url, "_blank", "noopener,noreferrer");
+    });
   return (
     <div class="fact block">
       <dt>JupyterLab</dt>
       <dd>
-        {url !== null ? (
-          <span class="with-copy">
-            <LinkButton icon="external" to={url} external>
-              {t("card.jupyter.open")}
-            </LinkButton>
-            <Copy text={url} what="JupyterLab" />
-          </span>
-        ) : (
-          <Button icon="eye" busy={busy} disabled={!known} onPress={() => act(async () => void (await reveal()))}>
-            {t("card.jupyter.reveal")}
-          </Button>
-        )}
-        <p class="hint">{t("card.jupyter.hint")}</p>
-        {problem && <p class="error">{problem.title}</p>}
+        <Button icon="external" busy={busy} disabled={environment.status !== "running"} onPress={ask}>
+          {t("card.jupyter.open")}
+        </Button>
+        <p class="hint">
+          {link === null ? (
+            t("card.jupyter.hint")
+          ) : (
+            <>
+              {t("card.jupyter.blocked")}{" "}
+              <a href={link} target="_blank" rel="noopener noreferrer" onClick={() => setLink(null)}>
+                {t("card.jupyter.open")}
+              </a>
+            </>
+          )}
+        </p>
+        {problem && <p class="error" role="alert">{problem.title}</p>}
       </dd>
     </div>
   );

@@ -10,7 +10,6 @@ import { go } from "../router";
 import { amount } from "../shown";
 import type { Resources } from "./environment";
 import { MEASURES, beyond, left, useQuota } from "./quota";
-import { rememberMade } from "./made";
 import { rememberShown } from "./revealed";
 
 const SIZES = [
@@ -58,7 +57,6 @@ export function Create() {
       };
       try {
         const made = await post<{ env_id: string; ssh_password: string | null; jupyter_url: string | null }>("/api/environments", body, `${key}-${tries}`);
-        rememberMade(made.body.env_id, made.position);
         rememberShown(made.body.env_id, made.body.ssh_password);
         go(`/environments/${made.body.env_id}`);
       } catch (error) {

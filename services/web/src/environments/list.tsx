@@ -1,9 +1,8 @@
 // Which environments are there, and how are they now?
 import { useMemo, useRef, useState } from "preact/hooks";
-import { get, query } from "../api";
+import { fresh, get, query } from "../api";
 import type { Page } from "../api";
 import { useAsked } from "../asked";
-import { TERMINAL } from "../built";
 import { useHappenings } from "../happenings";
 import { t } from "../i18n/words";
 import { Button, LinkButton } from "../parts/button";
@@ -15,6 +14,7 @@ import { say } from "../parts/toast";
 import { go } from "../router";
 import { mayWrite, me } from "../session";
 import { amount } from "../shown";
+import type { Event } from "../sse";
 import { Badge } from "./badge";
 import { comesUp } from "./environment";
 import type { Environment } from "./environment";
@@ -33,20 +33,21 @@ function merged(known: Environment[], seen: Environment): Environment[] {
 
 export function Environments() {
   const [text, setText] = useState("");
-  const asked = useAsked(async (signal) => (await get<Page<Environment>>(query("/api/environments", { limit: PAGE }), signal)).body, []);
+  const asked = useAsked(async (signal) => (await get<Page<Environment>>(fresh("/api/environments", { limit: PAGE }), signal)).body, []);
   const newest = useRef(new Map<string, number>());
 
   // an event is a doorbell: the environment is asked for anew, as it is at that event or later
-  useHappenings((event) => {
+  const onEvent = (event: Event) => {
     if (event.kind !== "env") return;
     newest.current.set(event.aggregateid, event.seq);
-    void get<Environment>(query(`/api/environments/${event.aggregateid}`, { after: event.seq }))
+    void get<Environment>(fresh(`/api/environments/${event.aggregateid}`))
       .then(({ body }) => {
         if (newest.current.get(event.aggregateid) !== event.seq) return;
         asked.set((page) => ({ ...page, items: merged(page.items, body) }));
       })
       .catch(() => undefined);
-  }, [asked.set]);
+  };
+  useHappenings({ onBegin: asked.again, onEvent }, [asked.again, asked.set]);
 
   const more = async () => {
     const cursor = asked.value?.next_cursor;
@@ -167,7 +168,7 @@ function Row({ environment: it, owners }: { environment: Environment; owners: bo
         <Ago time={it.created_at} />
       </td>
       <td class="row-actions">
-        {TERMINAL && it.status === "running" && mayWrite() && <LinkButton kind="quiet" icon="terminal" to={`/terminal/${it.env_id}`} label={t("terminal.open_in", { name: it.name })} />}
+        {it.status === "running" && mayWrite() && <LinkButton kind="quiet" icon="terminal" to={`/terminal/${it.env_id}`} label={t("terminal.open_in", { name: it.name })} />}
       </td>
     </tr>
   );

@@ -1,9 +1,9 @@
 // Who tried to get in, which addresses are closed, and who opens them again?
 import { useState } from "preact/hooks";
-import { get, post, query } from "../api";
+import { fresh, get, post } from "../api";
 import type { Page } from "../api";
-import { useAct, useAsked } from "../asked";
-import { useHappenings } from "../happenings";
+import { useAct } from "../asked";
+import { useFollowed } from "../happenings";
 import { isKey, t } from "../i18n/words";
 import { Button } from "../parts/button";
 import { Nothing, Trouble, Waiting } from "../parts/notice";
@@ -11,6 +11,7 @@ import { Ago } from "../parts/time";
 import { say } from "../parts/toast";
 import { mayWrite } from "../session";
 import { clock, duration, left_s } from "../shown";
+import type { Event } from "../sse";
 import type { Lockout, Login } from "./environment";
 import { entranceText, methodText } from "./sessions";
 
@@ -20,18 +21,21 @@ const KINDS = ["", "failed", "succeeded", "locked"] as const;
 
 export function Logins({ id }: { id: string }) {
   const [kind, setKind] = useState<(typeof KINDS)[number]>("");
-  const asked = useAsked(
-    async (signal) => (await get<Page<Login>>(query(`/api/environments/${id}/logins`, { limit: SHOWN_MAX, kind }), signal)).body.items,
+  const concerns = (event: Event) => event.kind === "login" && event.aggregateid === id;
+  const asked = useFollowed(
+    async (signal) => (await get<Page<Login>>(fresh(`/api/environments/${id}/logins`, { limit: SHOWN_MAX, kind }), signal)).body.items,
+    concerns,
     [id, kind],
   );
-  const locks = useAsked(async (signal) => (await get<{ items: Lockout[] }>(`/api/environments/${id}/lockouts`, signal)).body.items, [id]);
+  const locks = useFollowed(
+    async (signal) => (await get<{ items: Lockout[] }>(fresh(`/api/environments/${id}/lockouts`), signal)).body.items,
+    concerns,
+    [id],
+  );
   const both = () => {
     asked.again();
     locks.again();
   };
-  useHappenings((event) => {
-    if (event.kind === "login" && event.aggregateid === id) setTimeout(both, 100);
-  }, [asked.again, locks.again, id]);
   return (
     <>
       {locks.value && locks.value.length > 0 && <Locked id={id} locks={locks.value} onOpened={both} />}

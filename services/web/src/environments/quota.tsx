@@ -1,7 +1,6 @@
 // What does the quota leave? The tenant's limits beside what is in use, kept up to date.
-import { get, query } from "../api";
-import { useAsked } from "../asked";
-import { useHappenings } from "../happenings";
+import { fresh, get } from "../api";
+import { useFollowed } from "../happenings";
 import { t } from "../i18n/words";
 import { me } from "../session";
 import { amount } from "../shown";
@@ -12,14 +11,12 @@ export type Measure = (typeof MEASURES)[number];
 
 export function useQuota(): Quota | undefined {
   const tenant = me.value?.tenant_id;
-  const ask = async (signal: AbortSignal, after?: number) =>
-    (await get<Quota>(query(`/api/tenants/${tenant}/quota`, { after }), signal)).body;
-  const asked = useAsked(ask, [tenant]);
-  useHappenings((event) => {
+  const asked = useFollowed(
+    async (signal) => (await get<Quota>(fresh(`/api/tenants/${tenant}/quota`), signal)).body,
     // developers hear nothing of the quota itself, but every claim goes with a request
-    const claims = event.kind === "quota" || event.type === "EnvRequested" || event.type === "EnvDeleted";
-    if (claims && event.tenant === tenant) asked.again();
-  }, [asked.again, tenant]);
+    (event) => event.tenant === tenant && (event.kind === "quota" || event.type === "EnvRequested" || event.type === "EnvDeleted"),
+    [tenant],
+  );
   return asked.value;
 }
 

@@ -1,8 +1,7 @@
 // Who is connected, and who was?
-import { get, query } from "../api";
+import { fresh, get } from "../api";
 import type { Page } from "../api";
-import { useAsked } from "../asked";
-import { useHappenings } from "../happenings";
+import { useFollowed } from "../happenings";
 import { isKey, t } from "../i18n/words";
 import { Nothing, Trouble, Waiting } from "../parts/notice";
 import { Ago } from "../parts/time";
@@ -12,14 +11,12 @@ import type { Session } from "./environment";
 const SHOWN_MAX = 100;
 
 export function Sessions({ id }: { id: string }) {
-  const asked = useAsked(
-    async (signal, ) => (await get<Page<Session>>(query(`/api/environments/${id}/sessions`, { limit: SHOWN_MAX }), signal)).body.items,
+  const asked = useFollowed(
+    async (signal) => (await get<Page<Session>>(fresh(`/api/environments/${id}/sessions`, { limit: SHOWN_MAX }), signal)).body.items,
+    // the event says of which environment only when the session opens; a close is one of ours or harmless
+    (event) => event.kind === "session" && (event.data["env"] ?? id) === id,
     [id],
   );
-  useHappenings((event) => {
-    // the event says of which environment only when the session opens; a close is one of ours or harmless
-    if (event.kind === "session" && (event.data["env"] ?? id) === id) setTimeout(asked.again, 100);
-  }, [asked.again, id]);
   if (asked.problem) return <Trouble problem={asked.problem} again={asked.again} />;
   if (!asked.value) return <Waiting />;
   if (asked.value.length === 0) return <Nothing icon="person" title={t("sessions.none")} />;

@@ -1,16 +1,16 @@
 // How is this environment, how does one get in, and who was there?
-import { useRef, useState } from "preact/hooks";
-import { del, get, post, query } from "../api";
-import { useAct, useAsked } from "../asked";
-import { TERMINAL } from "../built";
-import { useHappenings } from "../happenings";
+import { useState } from "preact/hooks";
+import { del, fresh, get, post } from "../api";
+import { useAct } from "../asked";
+import { useFollowed } from "../happenings";
 import { t } from "../i18n/words";
-import { Button, LinkButton } from "../parts/button";
+import { Button } from "../parts/button";
 import { Confirm } from "../parts/dialog";
 import { Trouble, Waiting } from "../parts/notice";
 import { Tabs } from "../parts/tabs";
 import { Ago } from "../parts/time";
 import { mayWrite } from "../session";
+import { Recordings } from "../recordings/list";
 import { instant } from "../shown";
 import { AllowList } from "./allow_list";
 import { Badge } from "./badge";
@@ -19,21 +19,15 @@ import { mayStart, mayStop, stays } from "./environment";
 import type { Environment } from "./environment";
 import { resourcesText } from "./list";
 import { Logins } from "./logins";
-import { madeAt } from "./made";
 import { Progress } from "./progress";
 import { Sessions } from "./sessions";
 
 export function Show({ id }: { id: string }) {
-  const newest = useRef(madeAt(id));
-  const asked = useAsked(
-    async (signal) => (await get<Environment>(query(`/api/environments/${id}`, { after: newest.current || undefined }), signal)).body,
+  const asked = useFollowed(
+    async (signal) => (await get<Environment>(fresh(`/api/environments/${id}`), signal)).body,
+    (event) => event.kind === "env" && event.aggregateid === id,
     [id],
   );
-  useHappenings((event) => {
-    if (event.kind !== "env" || event.aggregateid !== id) return;
-    newest.current = Math.max(newest.current, event.seq);
-    asked.again();
-  }, [asked.again, id]);
   const it = asked.value;
   return (
     <main id="main">
@@ -75,6 +69,7 @@ function Whole({ it, onAsked }: { it: Environment; onAsked(): void }) {
         tabs={[
           { name: "progress", label: t("progress"), body: () => <Progress id={it.env_id} /> },
           { name: "sessions", label: t("sessions"), body: () => <Sessions id={it.env_id} /> },
+          { name: "recordings", label: t("recordings"), body: () => <Recordings it={it} /> },
           { name: "logins", label: t("logins"), body: () => <Logins id={it.env_id} /> },
           { name: "allow", label: t("allow"), body: () => <AllowList it={it} /> },
         ]}
@@ -138,11 +133,6 @@ function Actions({ it, onAsked }: { it: Environment; onAsked(): void }) {
   const path = `/api/environments/${it.env_id}`;
   return (
     <div class="page-tools">
-      {TERMINAL && it.status === "running" && (
-        <LinkButton kind="primary" icon="terminal" to={`/terminal/${it.env_id}`}>
-          {t("terminal")}
-        </LinkButton>
-      )}
       {mayStart(it.status) && (
         <Button kind="primary" icon="play" busy={busy} onPress={() => ask(() => post(`${path}/start`))}>
           {t("start")}

@@ -1,6 +1,6 @@
 // Which keys open my environments?
 import { useState } from "preact/hooks";
-import { del, get, post, query } from "../api";
+import { del, fresh, get, post } from "../api";
 import type { Page } from "../api";
 import { useAct, useAsked } from "../asked";
 import { t } from "../i18n/words";
@@ -24,8 +24,7 @@ interface Key {
 const SHOWN_MAX = 500;
 
 export function Keys() {
-  const [after, setAfter] = useState<number | null>(null);
-  const asked = useAsked(async (signal) => (await get<Page<Key>>(query("/api/ssh-keys", { limit: SHOWN_MAX, after }), signal)).body.items, [after]);
+  const asked = useAsked(async (signal) => (await get<Page<Key>>(fresh("/api/ssh-keys", { limit: SHOWN_MAX }), signal)).body.items, []);
   const [removing, setRemoving] = useState<Key | null>(null);
   return (
     <main id="main">
@@ -33,7 +32,7 @@ export function Keys() {
         <h1>{t("keys")}</h1>
       </header>
       <p class="lead">{t("keys.lead")}</p>
-      {mayWrite() && <Add onAdded={setAfter} />}
+      {mayWrite() && <Add onAdded={asked.again} />}
       {asked.problem && <Trouble problem={asked.problem} again={asked.again} />}
       {!asked.value && !asked.problem && <Waiting />}
       {asked.value?.length === 0 && <Nothing icon="key" title={t("keys.none")} />}
@@ -70,12 +69,12 @@ export function Keys() {
           </tbody>
         </table>
       )}
-      {removing && <Remove it={removing} onRemoved={setAfter} onClose={() => setRemoving(null)} />}
+      {removing && <Remove it={removing} onRemoved={asked.again} onClose={() => setRemoving(null)} />}
     </main>
   );
 }
 
-function Add({ onAdded }: { onAdded(position: number | null): void }) {
+function Add({ onAdded }: { onAdded(): void }) {
   const [name, setName] = useState("");
   const [line, setLine] = useState("");
   const { busy, problem, act } = useAct();
@@ -87,11 +86,11 @@ function Add({ onAdded }: { onAdded(position: number | null): void }) {
   };
   const add = () =>
     act(async () => {
-      const made = await post("/api/ssh-keys", { name: name.trim(), public_key: line.trim() });
+      await post("/api/ssh-keys", { name: name.trim(), public_key: line.trim() });
       say(t("key.added.done", { name }));
       setName("");
       setLine("");
-      onAdded(made.position);
+      onAdded();
     });
   return (
     <form
@@ -117,13 +116,13 @@ function Add({ onAdded }: { onAdded(position: number | null): void }) {
   );
 }
 
-function Remove({ it, onRemoved, onClose }: { it: Key; onRemoved(position: number | null): void; onClose(): void }) {
+function Remove({ it, onRemoved, onClose }: { it: Key; onRemoved(): void; onClose(): void }) {
   const { busy, problem, act } = useAct();
   const remove = () =>
     act(async () => {
-      const { position } = await del(`/api/ssh-keys/${it.key_id}`);
+      await del(`/api/ssh-keys/${it.key_id}`);
       onClose();
-      onRemoved(position);
+      onRemoved();
     });
   return (
     <Confirm title={t("key.remove", { name: it.name })} yes={t("remove")} danger busy={busy} onYes={remove} onClose={onClose}>

@@ -7,6 +7,8 @@ import { WebLinksAddon } from "@xterm/addon-web-links";
 import { WebglAddon } from "@xterm/addon-webgl";
 import { Terminal } from "@xterm/xterm";
 import type { ITheme } from "@xterm/xterm";
+import type { IClipboardProvider } from "@xterm/addon-clipboard";
+import { copyText } from "../parts/clipboard";
 
 const SCROLLBACK_LINES = 10_000;
 export const FONT_SIZES_PX = [11, 12, 13, 14, 16, 18, 20, 24] as const;
@@ -65,14 +67,22 @@ export interface Drawn {
   dispose(): void;
 }
 
-export function draw(into: HTMLElement, dark: boolean, fontSize: number): Drawn {
+export interface Taste {
+  dark: boolean;
+  fontSize: number;
+  /** Lines as text for screen readers, beside the picture. */
+  spoken: boolean;
+}
+
+export function draw(into: HTMLElement, { dark, fontSize, spoken }: Taste): Drawn {
   const terminal = new Terminal({
     allowProposedApi: true,
     cursorBlink: !matchMedia("(prefers-reduced-motion: reduce)").matches,
     fontFamily: getComputedStyle(document.documentElement).getPropertyValue("--mono"),
     fontSize,
+    linkHandler: { activate: (_click, uri) => follow(uri) },
     minimumContrastRatio: 4.5,
-    screenReaderMode: false,
+    screenReaderMode: spoken,
     scrollback: SCROLLBACK_LINES,
     theme: dark ? DARK : LIGHT,
   });
@@ -80,12 +90,23 @@ export function draw(into: HTMLElement, dark: boolean, fontSize: number): Drawn 
   const search = new SearchAddon();
   terminal.loadAddon(fit);
   terminal.loadAddon(search);
-  terminal.loadAddon(new WebLinksAddon());
-  terminal.loadAddon(new ClipboardAddon());
+  terminal.loadAddon(new WebLinksAddon((_click, uri) => follow(uri)));
+  terminal.loadAddon(new ClipboardAddon(undefined, CLIPBOARD));
   terminal.loadAddon(new UnicodeGraphemesAddon());
   terminal.open(into);
   useGpu(terminal);
   return { terminal, search, fit: () => fit.fit(), dispose: () => terminal.dispose() };
+}
+
+/** What a program inside may do by OSC 52: fill the clipboard, but not read what lies there. */
+const CLIPBOARD: IClipboardProvider = {
+  readText: () => "",
+  writeText: async (_selection, text) => void (await copyText(text)),
+};
+
+/** Whatever a program calls a link: only the web, and the page there knows nothing of this one. */
+function follow(uri: string): void {
+  if (/^https?:/i.test(uri)) open(uri, "_blank", "noopener,noreferrer");
 }
 
 /** Without WebGL, or when the GPU goes away, xterm.js draws with elements as it does by itself. */

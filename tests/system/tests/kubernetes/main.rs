@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod chart;
+mod chart_release;
 mod faults;
 mod main_job;
 mod outages;

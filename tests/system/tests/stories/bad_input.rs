@@ -33,6 +33,11 @@ async fn every_wrong_field_is_named_and_nothing_happens() {
 async fn story(world: &World<EngineDouble>) -> anyhow::Result<()> {
     let api = world.api()?;
     let env = create_running(&api, &small("one")).await?.env_id;
+    let server =
+        json!({"name": "one", "host": "192.0.2.1", "username": "ops", "password": "secret", "test": false});
+    let server = api.post("/api/servers", &server).await?.expect(201)?.text("server_id")?.to_owned();
+    let relay = api.post("/api/relays", &json!({"name": "one"})).await?.expect(201)?;
+    let relay = relay.text("relay_id")?.to_owned();
     let document = api.get("/openapi.json").await?.expect(200)?.body;
     let before = until_quiet(world).await?;
     let mut failures = Vec::new();
@@ -47,7 +52,7 @@ async fn story(world: &World<EngineDouble>) -> anyhow::Result<()> {
             let schema = resolved(&document, schema, 0);
             let valid = sample(&schema);
             let method = Method::from_bytes(method.to_uppercase().as_bytes())?;
-            let address = address(path, &env);
+            let address = address(path, &env, &server, &relay);
             for wrong in all_wrong(&schema, &valid) {
                 tried += 1;
                 if let Err(why) = refused(&api, &method, &address, &wrong).await {
@@ -86,8 +91,13 @@ async fn until_quiet(world: &World<EngineDouble>) -> anyhow::Result<u64> {
 }
 
 /// A place that exists, so that the body is what is wrong.
-fn address(path: &str, env: &str) -> String {
-    let id = if path.starts_with("/api/environments/") { env } else { "default" };
+fn address(path: &str, env: &str, server: &str, relay: &str) -> String {
+    let id = match path.split('/').nth(2) {
+        Some("environments") => env,
+        Some("servers") => server,
+        Some("relays") => relay,
+        _ => "default",
+    };
     path.split('/').map(|part| if part.starts_with('{') { id } else { part }).collect::<Vec<_>>().join("/")
 }
 

@@ -3,10 +3,14 @@
 use anyhow::{Context, ensure};
 use harness::{Proof, RealEngine, Ssh, eventually, ssh};
 use serde_json::{Value, json};
+use system::client_automation::automation;
 use system::client_commands::commands;
 use system::client_files::files;
 use system::client_forwards::forwards;
+use system::client_loads::loads;
+use system::client_mounts::mounts;
 use system::client_programs::programs;
+use system::client_windows::windows;
 use system::world::{
     Created, DONE_AT_MOST, World, ask, create_running, door, gateway_door, merged, small, until_listed,
     until_status,
@@ -79,7 +83,9 @@ async fn files_come_and_go() {
         for (name, door) in &place.doors {
             let folder = place.folder.path().join(name);
             std::fs::create_dir(&folder)?;
-            files(door, &folder, &format!("/gemini/code/{name}")).await.context(*name)?;
+            let inside = format!("/gemini/code/{name}");
+            files(door, &folder, &inside).await.context(*name)?;
+            mounts(door, &folder, &format!("{inside}/mounted")).await.context(*name)?;
         }
         anyhow::Ok(())
     };
@@ -108,6 +114,25 @@ async fn other_peoples_clients_get_in_and_work() {
             let folder = place.folder.path().join(name);
             std::fs::create_dir(&folder)?;
             programs(door, &folder).await.context(*name)?;
+            windows(door, &folder).await.context(*name)?;
+            let folder = folder.join("ansible");
+            std::fs::create_dir(&folder)?;
+            automation(&by_key(door, &place.key), &folder).await.context(*name)?;
+        }
+        anyhow::Ok(())
+    };
+    place.world.blame(story.await).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn much_arrives_unchanged_and_an_interrupt_soon() {
+    let place = place("loads").await.unwrap();
+    let story = async {
+        let product = place.world.product.as_ref().context("it runs")?.pid();
+        for (name, door) in &place.doors {
+            let folder = place.folder.path().join(name);
+            std::fs::create_dir(&folder)?;
+            loads(door, name, &folder, product).await.context(*name)?;
         }
         anyhow::Ok(())
     };

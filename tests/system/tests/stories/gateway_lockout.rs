@@ -1,19 +1,17 @@
 //! Do lockout and allow-list hold across entrances, gateways and restarts?
 
-use std::process::Stdio;
-
 use anyhow::{Context, ensure};
 use events::Event;
 use events::login::{Entrance, LoginEvent};
-use harness::child::Child;
-use harness::ssh::{self, Output, own_address};
-use harness::{Proof, RealEngine, Ssh, eventually, free_ports};
+use harness::ssh::{self, own_address};
+use harness::{Proof, RealEngine, Ssh, free_ports};
 use serde_json::json;
+use system::entrances::{another_gateway, failures, guessing, host_key, until_let_in, until_shut_out};
 use system::ledger::Ledger;
+use system::talk::Talk;
 use system::world::{
     Created, DONE_AT_MOST, World, create_running, door, gateway_door, merged, small, until_listed,
 };
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 
 /// Failures that close the entrances to an address.
 const FAILURES_MAX: usize = 5;
@@ -29,37 +27,11 @@ async fn place(name: &str) -> anyhow::Result<(World<RealEngine>, Created)> {
     Ok((world, created))
 }
 
-fn guessing(door: &Ssh) -> Ssh {
-    Ssh { proof: Proof::Password("wrong-Password-1".to_owned()), ..door.clone() }
-}
-
 /// Gateway and port, from an address that both see as it is.
 fn doors(world: &World<RealEngine>, created: &Created) -> anyhow::Result<(Ssh, Ssh)> {
     let own = own_address()?;
     let seen = |door: Ssh| Ssh { host: own.clone(), from: Some(own.clone()), ..door };
     Ok((seen(gateway_door(world, created)), seen(door(created))))
-}
-
-async fn until_let_in(door: &Ssh, what: &str) -> anyhow::Result<()> {
-    eventually(what, DONE_AT_MOST, || async {
-        let output = door.run("true").await.map_err(|error| format!("{error:#}"))?;
-        if output.success { Ok(()) } else { Err(output.stderr) }
-    })
-    .await
-}
-
-async fn until_shut_out(door: &Ssh, what: &str) -> anyhow::Result<Output> {
-    eventually(what, DONE_AT_MOST, || async {
-        let output = door.run("true").await.map_err(|error| format!("{error:#}"))?;
-        if output.success { Err("it is open".to_owned()) } else { Ok(output) }
-    })
-    .await
-}
-
-async fn failures(world: &World<RealEngine>) -> anyhow::Result<usize> {
-    let ledger = Ledger::read(&world.installation).await?;
-    let failed = |event: &Event| matches!(event, Event::Login(LoginEvent::LoginFailed(_)));
-    Ok(ledger.events.iter().filter(|recorded| failed(&recorded.event)).count())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,7 +67,7 @@ async fn guesses_at_gateway_and_port_add_up_and_close_both() {
         let failed = failed_at_least(FAILURES_MAX).await?;
         let places = |entrance: &str| failed.iter().filter(|item| item["entrance"] == entrance).count();
         ensure!(places("gateway") > 0 && places("direct_port") > 0, "{failed:#?}");
-        assert_eq!(failures(&world).await?, FAILURES_MAX);
+        assert_eq!(failures(&world, &created.env_id).await?.len(), FAILURES_MAX);
         // one address, not the environment
         gateway_door(&world, &created).run("true").await?.expect_success().context("another address")?;
         let unlocked = api.post(&format!("/api/environments/{env}/unlock"), &json!({})).await?;
@@ -122,31 +94,13 @@ async fn the_allow_list_holds_at_the_gateway() {
         // the log is asked, so it holds when the answer is there
         gateway.run("true").await?.expect_refused()?;
         by_key.run("true").await?.expect_refused()?;
-        assert_eq!(failures(&world).await?, 0, "who may not come does not guess");
+        assert_eq!(failures(&world, &created.env_id).await?.len(), 0, "who may not come does not guess");
         ensure!(api.put(&path, &json!({"ranges": ["127.0.0.0/8"]})).await?.is_success());
         gateway.run("true").await?.expect_success()?;
         by_key.run("true").await?.expect_success()?;
         Ok(())
     };
     world.blame(story.await).unwrap();
-}
-
-/// A gateway of its own process, which answers.
-async fn another_gateway(world: &World<RealEngine>, door: &Ssh) -> anyhow::Result<(Child, Ssh)> {
-    let (listen, health) = (free_ports::one()?, free_ports::one()?);
-    let arguments =
-        ["--ssh-listen", &format!("0.0.0.0:{listen}"), "--health-listen", &format!("127.0.0.1:{health}")];
-    let running = world.installation.service("gateway", &arguments)?;
-    let door = Ssh { port: listen, ..door.clone() };
-    until_let_in(&door, "the other gateway lets people in").await.with_context(|| running.log_tail())?;
-    Ok((running, door))
-}
-
-async fn host_key(door: &Ssh) -> anyhow::Result<String> {
-    let mut scan = tokio::process::Command::new("ssh-keyscan");
-    scan.args(["-t", "ed25519", "-p", &door.port.to_string(), "127.0.0.1"]);
-    let shown = ssh::output(scan).await?.expect_success()?;
-    Ok(shown.split_whitespace().last().context("no key")?.to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -164,7 +118,7 @@ async fn a_hundred_at_once_at_two_gateways_get_six_guesses_at_most() {
         for guess in futures_util::future::join_all(guesses).await {
             ensure!(!guess?.success);
         }
-        let checked = failures(&world).await?;
+        let checked = failures(&world, &created.env_id).await?.len();
         ensure!((FAILURES_MAX..=FAILURES_MAX + 1).contains(&checked), "{checked} guesses were checked");
         for door in [&own, &other] {
             let told = door.run("true").await?;
@@ -180,7 +134,7 @@ async fn a_hundred_at_once_at_two_gateways_get_six_guesses_at_most() {
     let story = async {
         let told = own.run("true").await?;
         ensure!(told.stderr.contains("closed for another"), "{told:?}");
-        assert_eq!(failures(&world).await?, checked);
+        assert_eq!(failures(&world, &created.env_id).await?.len(), checked);
         let ledger = Ledger::read(&world.installation).await?;
         let told = |event: &Event| {
             if let Event::Login(LoginEvent::LoginsRefused(refused)) = event
@@ -195,31 +149,6 @@ async fn a_hundred_at_once_at_two_gateways_get_six_guesses_at_most() {
         Ok(())
     };
     world.blame(story.await).unwrap();
-}
-
-/// A session whose other end sends every line back.
-struct Talk {
-    process: tokio::process::Child,
-    input: tokio::process::ChildStdin,
-    lines: Lines<BufReader<tokio::process::ChildStdout>>,
-}
-
-impl Talk {
-    fn start(door: &Ssh) -> anyhow::Result<Self> {
-        let mut ssh = door.program("ssh");
-        ssh.arg(door.at()).arg("cat").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = ssh.spawn()?;
-        let input = process.stdin.take().context("piped")?;
-        let lines = BufReader::new(process.stdout.take().context("piped")?).lines();
-        Ok(Self { process, input, lines })
-    }
-
-    async fn says(&mut self, word: &str) -> anyhow::Result<()> {
-        self.input.write_all(format!("{word}\n").as_bytes()).await?;
-        let line = tokio::time::timeout(DONE_AT_MOST, self.lines.next_line()).await.context("too long")??;
-        ensure!(line.as_deref() == Some(word), "{line:?}");
-        Ok(())
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,39 @@
+//! May the batch be called off? Once, as long as it is; what has ended stays as it ended.
+
+use super::{Batch, BatchCancelled, BatchEvent, BatchRefusal};
+use crate::aggregate::Decision;
+
+pub fn cancel(state: &Batch) -> Decision<BatchEvent, BatchRefusal> {
+    if state.requested.is_none() {
+        return Err(BatchRefusal::NotFound);
+    }
+    Ok((!state.cancelled).then(|| BatchCancelled {}.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::BatchRequested;
+    use crate::batch::request::request;
+    use crate::ids::UserName;
+    use crate::testing::{given, t};
+
+    #[test]
+    fn a_batch_is_begun_once_and_called_off_once() {
+        let asked = BatchRequested {
+            command: "uptime".into(),
+            servers: vec![],
+            timeout_ms: 1,
+            idempotent: false,
+            concurrency: 1,
+            by: UserName::parse("alice").unwrap(),
+            at: t(0),
+        };
+        assert_eq!(cancel(&Batch::default()), Err(BatchRefusal::NotFound));
+        let begun = request(&Batch::default(), asked.clone()).unwrap().unwrap();
+        let batch = given::<Batch>(vec![(0, begun.clone())]);
+        assert_eq!(request(&batch, asked), Ok(None));
+        let off = cancel(&batch).unwrap().unwrap();
+        assert_eq!(cancel(&given::<Batch>(vec![(0, begun), (1, off)])), Ok(None));
+    }
+}

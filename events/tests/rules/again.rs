@@ -1,0 +1,130 @@
+//! Does a rule say again what it said? Of relays, batches and what servers are asked; environments and commands have
+//! properties of their own (`life.rs`, `command_life.rs`).
+
+use chrono::{DateTime, TimeDelta, Utc};
+use events::aggregate::{AggregateEvent, Decision, Refusal};
+use events::batch::{self, BatchRequested};
+use events::decide_again::{Again, decide_again};
+use events::ids::{HubId, TenantId, UserName};
+use events::relay::{self, RelayRegistered, RelaySettings, connect::Knock};
+use events::server::account::{AccountAction, AccountChangeAsked, AccountChangeEnded, AccountOutcome};
+use events::server::{self, Credential, Facts, Method, Settings};
+use events::{Aggregate, Cause, Event, Recorded, Subject};
+use uuid::Uuid;
+
+fn t(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000, 0).unwrap() + TimeDelta::seconds(second)
+}
+
+/// What one aggregate went through; each event is asked for again as it comes.
+struct Life<A> {
+    state: A,
+    past: Vec<Recorded>,
+}
+
+impl<A: Aggregate + Default> Life<A> {
+    fn new() -> Self {
+        Self { state: A::default(), past: Vec::new() }
+    }
+
+    fn then<R: Refusal>(&mut self, rule: impl FnOnce(&A, DateTime<Utc>) -> Decision<A::Event, R>) {
+        let seq = self.past.len() as u64 + 1;
+        let now = t(i64::try_from(seq).unwrap());
+        let Ok(Some(event)) = rule(&self.state, now) else { panic!("step {seq} adds nothing") };
+        let kind = <A::Event as AggregateEvent>::KIND;
+        let subject = Subject::new(TenantId::parse("acme").unwrap(), kind, "one");
+        let cause = Cause::new(Uuid::from_u128(seq.into()), "user:alice");
+        // events are stamped a moment after the rule was asked
+        let at = now + TimeDelta::milliseconds(7);
+        let event: Event = event.into();
+        let decided = Recorded { seq, subject, meta: cause.meta(0, at), event };
+        let again = decide_again(&self.past, &decided);
+        assert_eq!(again.again, Again::Same, "{decided:?} on {}", again.state);
+        self.state.evolve(&A::Event::from_event(&decided.event).unwrap(), at);
+        self.past.push(decided);
+    }
+}
+
+#[test]
+fn of_a_relay_with_the_key_that_opened() {
+    let settings = RelaySettings {
+        name: "one".into(),
+        zone: None,
+        labels: [].into(),
+        addresses: vec!["10.0.0.0/8".parse().unwrap()],
+        in_flight_max: 4,
+    };
+    let knock = |digest: &str| Knock {
+        hub: HubId::from_seed(&Uuid::nil()),
+        digest: digest.into(),
+        address: Some([10, 0, 0, 7].into()),
+        client: Some("engine.io 4".into()),
+    };
+    let mut relay = Life::<relay::Relay>::new();
+    relay.then(|state, _| {
+        relay::register::register(state, RelayRegistered { settings: settings.clone(), digest: "a".into() })
+    });
+    relay.then(|state, now| relay::connect::connect(state, &knock("a"), now));
+    relay.then(|state, now| relay::rotate_key::rotate_key(state, "b", now + TimeDelta::seconds(60)));
+    relay.then(|state, now| relay::connect::connect(state, &knock("a"), now));
+    relay.then(|state, now| relay::connect::connect(state, &knock("b"), now));
+    relay.then(|state, _| relay::connect::disconnect(state, 3, "silent"));
+    relay.then(|state, _| relay::revoke::revoke(state));
+}
+
+#[test]
+fn of_a_batch() {
+    let asked = BatchRequested {
+        command: "uptime".into(),
+        servers: vec![],
+        timeout_ms: 1,
+        idempotent: false,
+        concurrency: 1,
+        by: UserName::parse("alice").unwrap(),
+        at: t(0),
+    };
+    let mut batch = Life::<batch::Batch>::new();
+    batch.then(|state, _| batch::request::request(state, asked.clone()));
+    batch.then(|state, _| batch::cancel::cancel(state));
+}
+
+#[test]
+fn of_what_a_server_says_of_itself_and_of_its_accounts() {
+    let settings = Settings {
+        name: "web".into(),
+        host: "10.0.0.1".into(),
+        port: 22,
+        username: "deploy".into(),
+        credential: Credential { method: Method::Certificate, secret: None },
+        zone: None,
+        relay: None,
+        groups: [].into(),
+        labels: [].into(),
+    };
+    let asked = AccountChangeAsked {
+        change_id: Uuid::from_u128(1),
+        account: "alice".into(),
+        action: AccountAction::Push,
+        keys: ["ssh-ed25519 AAAA".to_owned()].into(),
+        deadline: t(60),
+    };
+    let ended = AccountChangeEnded {
+        change_id: asked.change_id,
+        account: "alice".into(),
+        action: AccountAction::Push,
+        outcome: AccountOutcome::Done,
+        class: None,
+        reason: None,
+        suggestion: None,
+        made: true,
+    };
+    let late = AccountChangeAsked { change_id: Uuid::from_u128(2), deadline: t(1), ..asked.clone() };
+    let mut server = Life::<server::Server>::new();
+    server.then(|state, _| server::register::register(state, settings.clone()));
+    let facts = Facts { hostname: "web".into(), ..Facts::default() };
+    server.then(|state, _| server::facts::gathered(state, &settings, facts));
+    server.then(|state, _| server::account::ask(state, asked));
+    server.then(|state, _| server::account::end(state, ended));
+    server.then(|state, _| server::account::ask(state, late));
+    server.then(|state, now| server::account::expire(state, now));
+}

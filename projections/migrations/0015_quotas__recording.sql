@@ -1,0 +1,3 @@
+-- Which tenants have their terminals recorded?
+
+ALTER TABLE quotas ADD COLUMN recording boolean NOT NULL DEFAULT false;

@@ -1,0 +1,214 @@
+//! What was to be run on which servers, by whom, and how far is it?
+
+use chrono::{DateTime, Utc};
+use events::batch::{BatchEvent, BatchRequested};
+use events::ids::{BatchId, TenantId, UserName};
+use events::{Event, Recorded};
+use serde::Serialize;
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{FromRow, QueryBuilder, Row};
+
+use crate::columns::{RowError, check_text, column, get_parsed, get_unsigned, seq};
+use crate::paging::{At, Page, QueryError, Window};
+use crate::pool::Projections;
+use crate::projection;
+
+/// One batch, without its commands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchRow {
+    pub batch_id: BatchId,
+    pub tenant: TenantId,
+    pub owner: UserName,
+    pub command: String,
+    pub timeout_ms: u64,
+    pub idempotent: bool,
+    pub concurrency: u64,
+    /// Commands in it.
+    pub servers: u64,
+    pub cancelled_at: Option<DateTime<Utc>>,
+    pub created_at: DateTime<Utc>,
+    pub created_seq: u64,
+    pub seq: u64,
+    pub counts: Counts,
+}
+
+/// Commands by what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    pub queued: u64,
+    pub dispatched: u64,
+    pub completed: u64,
+    /// Of the completed ones, those with another exit code than 0.
+    pub completed_nonzero: u64,
+    pub failed: u64,
+    pub timed_out: u64,
+    pub lost: u64,
+    pub cancelled: u64,
+}
+
+impl Counts {
+    pub fn pending(&self) -> u64 {
+        self.queued + self.dispatched
+    }
+}
+
+/// Which batches; each part left out lets everything through.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    pub tenant: Option<TenantId>,
+    pub owner: Option<UserName>,
+}
+
+/// The counts come from the commands, whose table is fed in the same transaction.
+const SELECT: &str = "SELECT b.batch_id, b.tenant, b.owner, b.command, b.timeout_ms, b.idempotent, b.concurrency, \
+    b.servers, b.cancelled_at, b.created_at, b.created_seq, b.seq, c.* FROM batches b, LATERAL (SELECT \
+    count(*) FILTER (WHERE status = 'queued') AS queued, count(*) FILTER (WHERE status = 'dispatched') AS dispatched, \
+    count(*) FILTER (WHERE status = 'completed') AS completed, \
+    count(*) FILTER (WHERE status = 'completed' AND exit_code <> 0) AS completed_nonzero, \
+    count(*) FILTER (WHERE status = 'failed') AS failed, count(*) FILTER (WHERE status = 'timed_out') AS timed_out, \
+    count(*) FILTER (WHERE status = 'lost') AS lost, count(*) FILTER (WHERE status = 'cancelled') AS cancelled \
+    FROM commands WHERE commands.batch_id = b.batch_id) c";
+
+/// One batch; `tenant: None` looks in all, `owner: None` for everybody's.
+pub async fn get(
+    projections: &Projections,
+    filter: &Filter,
+    batch: &BatchId,
+) -> Result<At<Option<BatchRow>>, QueryError> {
+    let mut snapshot = projections.snapshot(projection::of!("batches")).await?;
+    let mut query = QueryBuilder::new(format!("{SELECT} WHERE b.batch_id = "));
+    query.push_bind(batch.as_str());
+    confine(&mut query, filter);
+    let value = query.build_query_as().fetch_optional(&mut *snapshot.transaction).await?;
+    Ok(At { position: snapshot.position, value })
+}
+
+/// Newest first. `cursor` is the `next_cursor` of the page before.
+pub async fn list(
+    projections: &Projections,
+    filter: &Filter,
+    cursor: Option<&str>,
+    limit: u32,
+) -> Result<Page<BatchRow>, QueryError> {
+    let window = Window::new("batches", cursor, limit)?;
+    let mut snapshot = projections.snapshot(projection::of!("batches")).await?;
+    let mut query = QueryBuilder::new(format!("{SELECT} WHERE b.created_seq < "));
+    query.push_bind(window.before);
+    confine(&mut query, filter);
+    query.push(" ORDER BY b.created_seq DESC LIMIT ").push_bind(window.fetch());
+    let rows = query.build_query_as().fetch_all(&mut *snapshot.transaction).await?;
+    Ok(window.page(rows, snapshot.position, |row: &BatchRow| row.created_seq))
+}
+
+fn confine(query: &mut QueryBuilder<sqlx::Postgres>, filter: &Filter) {
+    if let Some(tenant) = &filter.tenant {
+        query.push(" AND b.tenant = ").push_bind(tenant.to_string());
+    }
+    if let Some(owner) = &filter.owner {
+        query.push(" AND b.owner = ").push_bind(owner.to_string());
+    }
+}
+
+impl FromRow<'_, PgRow> for BatchRow {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            batch_id: get_parsed(row, "batch_id")?,
+            tenant: get_parsed(row, "tenant")?,
+            owner: get_parsed(row, "owner")?,
+            command: row.try_get("command")?,
+            timeout_ms: get_unsigned(row, "timeout_ms")?,
+            idempotent: row.try_get("idempotent")?,
+            concurrency: get_unsigned(row, "concurrency")?,
+            servers: get_unsigned(row, "servers")?,
+            cancelled_at: row.try_get("cancelled_at")?,
+            created_at: row.try_get("created_at")?,
+            created_seq: get_unsigned(row, "created_seq")?,
+            seq: get_unsigned(row, "seq")?,
+            counts: Counts {
+                queued: get_unsigned(row, "queued")?,
+                dispatched: get_unsigned(row, "dispatched")?,
+                completed: get_unsigned(row, "completed")?,
+                completed_nonzero: get_unsigned(row, "completed_nonzero")?,
+                failed: get_unsigned(row, "failed")?,
+                timed_out: get_unsigned(row, "timed_out")?,
+                lost: get_unsigned(row, "lost")?,
+                cancelled: get_unsigned(row, "cancelled")?,
+            },
+        })
+    }
+}
+
+pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) -> Result<(), RowError> {
+    let (mut begun, mut cancelled) = (Vec::new(), Vec::new());
+    for recorded in events {
+        match &recorded.event {
+            Event::Batch(BatchEvent::BatchRequested(requested)) => begun.push((*recorded, requested)),
+            Event::Batch(BatchEvent::BatchCancelled(_)) => cancelled.push(*recorded),
+            Event::Tenant(_)
+            | Event::Quota(_)
+            | Event::Env(_)
+            | Event::Port(_)
+            | Event::Credential(_)
+            | Event::SshKey(_)
+            | Event::Login(_)
+            | Event::Session(_)
+            | Event::Server(_)
+            | Event::Access(_)
+            | Event::Relay(_)
+            | Event::Command(_)
+            | Event::User(_)
+            | Event::SignIn(_)
+            | Event::Token(_)
+            | Event::Request(_) => {}
+        }
+    }
+    begin(connection, &begun).await?;
+    cancel(connection, &cancelled).await
+}
+
+async fn begin(connection: &mut PgConnection, rows: &[(&Recorded, &BatchRequested)]) -> Result<(), RowError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    for (_, requested) in rows {
+        check_text([&requested.command])?;
+    }
+    sqlx::query(
+        "INSERT INTO batches (batch_id, tenant, owner, command, timeout_ms, idempotent, concurrency, servers, \
+         created_at, created_seq, seq) \
+         SELECT batch_id, tenant, owner, command, timeout_ms, idempotent, concurrency, servers, created_at, seq, seq \
+         FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::boolean[], $7::bigint[], \
+         $8::bigint[], $9::timestamptz[], $10::bigint[]) AS r(batch_id, tenant, owner, command, timeout_ms, \
+         idempotent, concurrency, servers, created_at, seq)",
+    )
+    .bind(column(rows, |(recorded, _)| recorded.subject.id.as_str()))
+    .bind(column(rows, |(recorded, _)| recorded.subject.tenant.as_str()))
+    .bind(column(rows, |(_, requested)| requested.by.as_str()))
+    .bind(column(rows, |(_, requested)| requested.command.as_str()))
+    .bind(column(rows, |(_, requested)| seq(requested.timeout_ms)))
+    .bind(column(rows, |(_, requested)| requested.idempotent))
+    .bind(column(rows, |(_, requested)| i64::from(requested.concurrency)))
+    .bind(column(rows, |(_, requested)| seq(requested.servers.len() as u64)))
+    .bind(column(rows, |(recorded, _)| recorded.meta.time))
+    .bind(column(rows, |(recorded, _)| seq(recorded.seq)))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn cancel(connection: &mut PgConnection, rows: &[&Recorded]) -> Result<(), RowError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE batches b SET cancelled_at = r.at, seq = r.seq \
+         FROM UNNEST($1::text[], $2::timestamptz[], $3::bigint[]) AS r(batch_id, at, seq) \
+         WHERE b.batch_id = r.batch_id",
+    )
+    .bind(column(rows, |recorded| recorded.subject.id.as_str()))
+    .bind(column(rows, |recorded| recorded.meta.time))
+    .bind(column(rows, |recorded| seq(recorded.seq)))
+    .execute(connection)
+    .await?;
+    Ok(())
+}

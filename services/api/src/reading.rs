@@ -1,0 +1,196 @@
+//! Of when is an answer? What is true now stands in the read models; what was true at `?as_of=` is folded from the log.
+
+use std::sync::Arc;
+
+use audit::time_travel::{Instant, TravelError};
+use chrono::{DateTime, Utc};
+use events::ids::{EnvId, ServerId, TenantId};
+use projections::environments::{self, EnvironmentRow};
+use projections::fleet::{Fleet, ReplayError};
+use projections::port_mappings::{self, PortMappingRow};
+use projections::quotas::{self, QuotaRow};
+use projections::servers::{self, ServerRow};
+use projections::sessions::{self, SessionRow};
+use projections::{At, Page, Projections, QueryError};
+
+use crate::app::App;
+use crate::params::Params;
+use crate::problem::{FieldError, Problem};
+
+/// How `?as_of=` is described.
+pub const AS_OF: &str =
+    "Sequence or RFC 3339 time: the answer as it was then. `Portreeve-Position` says which sequence";
+
+/// An instant as it was asked for: by which parameter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Asked {
+    pub parameter: &'static str,
+    pub instant: Instant,
+}
+
+/// A sequence, or an RFC 3339 time.
+pub fn instant(text: &str) -> Result<Instant, String> {
+    if let Ok(sequence) = text.parse() {
+        return Ok(Instant::Sequence(sequence));
+    }
+    // a plus sign that was not escaped arrives as a blank
+    let time = DateTime::parse_from_rfc3339(&text.replace(' ', "+"));
+    time.map(|time| Instant::Time(time.to_utc()))
+        .map_err(|_| "must be a sequence or an RFC 3339 time".to_owned())
+}
+
+impl Params {
+    pub fn instant(&mut self, parameter: &'static str) -> Option<Asked> {
+        self.parsed(parameter, instant).map(|instant| Asked { parameter, instant })
+    }
+
+    pub fn as_of(&mut self) -> Option<Asked> {
+        self.instant("as_of")
+    }
+}
+
+/// Where rows are read.
+pub enum Reading {
+    Live(Projections),
+    AsOf(Arc<Fleet>),
+}
+
+impl App {
+    /// Waits until the read model has the sequence of `?after=`; then what is true now, or was when it is asked for.
+    pub async fn reading(&self, after: Option<u64>, as_of: Option<Asked>) -> Result<Reading, Problem> {
+        self.caught_up(after).await?;
+        match as_of {
+            None => Ok(Reading::Live(self.projections.clone())),
+            Some(asked) => Ok(Reading::AsOf(self.fleet(asked).await?)),
+        }
+    }
+
+    pub async fn fleet(&self, asked: Asked) -> Result<Arc<Fleet>, Problem> {
+        let problem = |error| problem(asked.parameter, error);
+        let at = self.time_travel.sequence(asked.instant, Utc::now()).await.map_err(problem)?;
+        self.time_travel.fleet(at).await.map_err(problem)
+    }
+}
+
+fn problem(parameter: &str, error: TravelError) -> Problem {
+    match error {
+        TravelError::NotYet { .. } | TravelError::Future { .. } => {
+            let detail = error.to_string();
+            let wrong = FieldError { field: parameter.to_owned(), code: "in_future", detail: detail.clone() };
+            Problem::parameters(format!("{parameter}: {detail}"), vec![wrong])
+        }
+        TravelError::Log(error) => error.into(),
+        TravelError::Replay { source: ReplayError::Snapshots(error), .. } => error.into(),
+        TravelError::Replay { source: ReplayError::Source(_) | ReplayError::Short { .. }, .. } => {
+            Problem::caused("log_unavailable", "the event log did not answer; try again", &error)
+        }
+        TravelError::Replay { source: ReplayError::Gap(_), .. } => Problem::internal(&error),
+    }
+}
+
+impl Reading {
+    pub async fn environment(
+        &self,
+        tenant: Option<&TenantId>,
+        env: &EnvId,
+    ) -> Result<At<Option<EnvironmentRow>>, QueryError> {
+        match self {
+            Self::Live(projections) => environments::get(projections, tenant, env).await,
+            Self::AsOf(fleet) => Ok(At { position: fleet.position(), value: fleet.environment(tenant, env) }),
+        }
+    }
+
+    pub async fn environments(
+        &self,
+        filter: &environments::Filter,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<EnvironmentRow>, QueryError> {
+        match self {
+            Self::Live(projections) => environments::list(projections, filter, cursor, limit).await,
+            Self::AsOf(fleet) => fleet.environments(filter, cursor, limit),
+        }
+    }
+
+    pub async fn ports(
+        &self,
+        filter: &port_mappings::Filter,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<PortMappingRow>, QueryError> {
+        match self {
+            Self::Live(projections) => port_mappings::list(projections, filter, cursor, limit).await,
+            Self::AsOf(fleet) => fleet.ports(filter, cursor, limit),
+        }
+    }
+
+    pub async fn sessions(
+        &self,
+        filter: &sessions::Filter,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<SessionRow>, QueryError> {
+        match self {
+            Self::Live(projections) => sessions::list(projections, filter, cursor, limit).await,
+            Self::AsOf(fleet) => fleet.sessions(filter, cursor, limit),
+        }
+    }
+
+    pub async fn server(
+        &self,
+        tenant: Option<&TenantId>,
+        server: &ServerId,
+    ) -> Result<At<Option<ServerRow>>, QueryError> {
+        match self {
+            Self::Live(projections) => servers::get(projections, tenant, server).await,
+            Self::AsOf(fleet) => Ok(At { position: fleet.position(), value: fleet.server(tenant, server) }),
+        }
+    }
+
+    pub async fn servers(
+        &self,
+        filter: &servers::Filter,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<ServerRow>, QueryError> {
+        match self {
+            Self::Live(projections) => servers::list(projections, filter, cursor, limit).await,
+            Self::AsOf(fleet) => fleet.servers(filter, cursor, limit),
+        }
+    }
+
+    pub async fn quota(&self, tenant: &TenantId) -> Result<At<Option<QuotaRow>>, QueryError> {
+        match self {
+            Self::Live(projections) => quotas::get(projections, tenant).await,
+            Self::AsOf(fleet) => Ok(At { position: fleet.position(), value: fleet.quota(tenant) }),
+        }
+    }
+
+    pub async fn quotas(
+        &self,
+        tenant: Option<&TenantId>,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<QuotaRow>, QueryError> {
+        match self {
+            Self::Live(projections) => quotas::list(projections, tenant, cursor, limit).await,
+            Self::AsOf(fleet) => fleet.quotas(tenant, cursor, limit),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn an_instant_is_a_sequence_or_a_time() {
+        assert_eq!(instant("17"), Ok(Instant::Sequence(17)));
+        assert!(matches!(instant("2026-01-02T03:04:05Z"), Ok(Instant::Time(_))));
+        assert_eq!(instant("2026-01-02T03:04:05 01:00"), instant("2026-01-02T02:04:05Z"));
+        for wrong in ["-1", "yesterday", "1.5"] {
+            assert!(instant(wrong).is_err(), "{wrong}");
+        }
+    }
+}

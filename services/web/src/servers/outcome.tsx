@@ -1,0 +1,33 @@
+// How did a test go? In words of the page where it has some; the server's own words, which know more, below.
+import { isKey, t } from "../i18n/words";
+import { Icon } from "../parts/icon";
+import type { Test } from "./server";
+
+export function Outcome({ test }: { test: Test }) {
+  if (test.ok) {
+    return (
+      <div class="notice" role="status">
+        <Icon name="check" />
+        <div>
+          <p class="trouble-title">{t("server.test.ok", { ms: test.duration_ms })}</p>
+          {test.identification && <p class="trouble-detail">{test.identification}</p>}
+        </div>
+      </div>
+    );
+  }
+  const key = `problem.${test.class}`;
+  return (
+    <div class="trouble" role="alert" data-class={test.class}>
+      <Icon name="alert" />
+      <div>
+        <p class="trouble-title">{isKey(key) ? t(key) : test.class}</p>
+        {test.reason && <p class="trouble-detail">{test.reason}</p>}
+        {test.suggestion && (
+          <p class="trouble-detail">
+            {t("terminal.suggestion")} {test.suggestion}
+          </p>
+        )}
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,153 @@
+// One server: does one get in, is it still the same machine, and what is said of it?
+import { useState } from "preact/hooks";
+import { del, fresh, get, post } from "../api";
+import { useAct } from "../asked";
+import { useFollowed } from "../happenings";
+import { t } from "../i18n/words";
+import { Button, LinkButton } from "../parts/button";
+import { Confirm } from "../parts/dialog";
+import { Trouble, Waiting } from "../parts/notice";
+import { say } from "../parts/toast";
+import { go } from "../router";
+import { Badge } from "./badge";
+import { ServerForm } from "./form";
+import { Outcome } from "./outcome";
+import { keepsServers, labelsOf, placeOf } from "./server";
+import type { Server, Test } from "./server";
+
+export function ShowServer({ id }: { id: string }) {
+  const asked = useFollowed(
+    async (signal) => (await get<Server>(fresh(`/api/servers/${id}`), signal)).body,
+    (event) => (event.kind === "server" && event.aggregateid === id) || event.kind === "access",
+    [id],
+  );
+  const it = asked.value;
+  return (
+    <main id="main">
+      {asked.problem && <Trouble problem={asked.problem} again={asked.again} />}
+      {!it && !asked.problem && <Waiting />}
+      {it && <Known it={it} again={asked.again} />}
+    </main>
+  );
+}
+
+function Known({ it, again }: { it: Server; again(): void }) {
+  const testing = useAct();
+  const [removing, setRemoving] = useState(false);
+  const mayTest = it.may.includes("terminal") || it.may.includes("command");
+  const test = () =>
+    testing.act(async () => {
+      await post<Test>(`/api/servers/${it.server_id}/test`);
+      again();
+    });
+  return (
+    <>
+      <header class="page-head">
+        <div>
+          <h1>{it.name}</h1>
+          <p class="lead">
+            <Badge server={it} /> <code>{placeOf(it)}</code>
+          </p>
+        </div>
+        <div class="page-tools">
+          {mayTest && (
+            <Button icon="reset" busy={testing.busy} onPress={test}>
+              {t("server.test")}
+            </Button>
+          )}
+          {it.may.includes("terminal") && (
+            <LinkButton kind="primary" icon="terminal" to={`/terminal/${it.server_id}`}>
+              {t("terminal")}
+            </LinkButton>
+          )}
+          {keepsServers() && <Button kind="quiet" icon="delete" label={t("server.remove", { name: it.name })} onPress={() => setRemoving(true)} />}
+        </div>
+      </header>
+      {testing.problem && <Trouble problem={testing.problem} />}
+      {it.test && <Outcome test={it.test} />}
+      {it.host_key_seen_fingerprint && <ChangedKey it={it} seen={it.host_key_seen_fingerprint} again={again} />}
+      <section class="panel">
+        <h2>{t("server.known")}</h2>
+        <dl class="facts">
+          <Fact name={t("server.host_key")} text={it.host_key_fingerprint} />
+          <Fact name={t("server.method")} text={t(`server.method.${it.method}`)} />
+          <Fact name={t("server.zone")} text={it.zone} />
+          <Fact name={t("server.groups")} text={it.groups.join(", ") || null} />
+          <Fact name={t("server.labels")} text={labelsOf(it).join(", ") || null} />
+          <Fact name={t("server.may")} text={it.may.map((right) => t(`server.may.${right}`)).join(", ")} />
+        </dl>
+      </section>
+      {keepsServers() && (
+        <section class="panel">
+          <h2>{t("server.change")}</h2>
+          <ServerForm it={it} onSaved={again} />
+        </section>
+      )}
+      {removing && <Remove it={it} onClose={() => setRemoving(false)} />}
+    </>
+  );
+}
+
+function Fact({ name, text }: { name: string; text: string | null }) {
+  return (
+    <div class="fact">
+      <dt>{name}</dt>
+      <dd>{text === null ? <span class="muted">{t("not_yet")}</span> : <span class="breaks">{text}</span>}</dd>
+    </div>
+  );
+}
+
+/** Nobody gets in until somebody compared the two and says that the new one is right. */
+function ChangedKey({ it, seen, again }: { it: Server; seen: string; again(): void }) {
+  const [asking, setAsking] = useState(false);
+  const { busy, problem, act } = useAct();
+  const accept = () =>
+    act(async () => {
+      await post(`/api/servers/${it.server_id}/accept-host-key`, { fingerprint: seen });
+      setAsking(false);
+      say(t("server.host_key.accepted"));
+      again();
+    });
+  return (
+    <section class="panel" data-host-key="changed">
+      <h2>{t("server.host_key.changed")}</h2>
+      <p>{t("server.host_key.changed.hint")}</p>
+      <dl class="facts">
+        <Fact name={t("server.host_key.believed")} text={it.host_key_fingerprint} />
+        <Fact name={t("server.host_key.seen")} text={seen} />
+      </dl>
+      {keepsServers() && (
+        <footer class="actions">
+          <Button kind="danger" onPress={() => setAsking(true)}>
+            {t("server.host_key.accept")}
+          </Button>
+        </footer>
+      )}
+      {asking && (
+        <Confirm title={t("server.host_key.accept")} yes={t("server.host_key.accept")} danger busy={busy} onYes={accept} onClose={() => setAsking(false)}>
+          <p>{t("server.host_key.accept.ask")}</p>
+          <p>
+            <code class="breaks">{seen}</code>
+          </p>
+          {problem && <Trouble problem={problem} />}
+        </Confirm>
+      )}
+    </section>
+  );
+}
+
+function Remove({ it, onClose }: { it: Server; onClose(): void }) {
+  const { busy, problem, act } = useAct();
+  const remove = () =>
+    act(async () => {
+      await del(`/api/servers/${it.server_id}`);
+      say(t("server.removed", { name: it.name }));
+      go("/servers");
+    });
+  return (
+    <Confirm title={t("server.remove", { name: it.name })} yes={t("remove")} danger busy={busy} onYes={remove} onClose={onClose}>
+      <p>{t("server.remove.ask")}</p>
+      {problem && <Trouble problem={problem} />}
+    </Confirm>
+  );
+}

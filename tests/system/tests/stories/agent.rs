@@ -1,0 +1,105 @@
+//! Does our own agent do what relays of others do, and what they cannot: tell failures by class, carry bytes that are
+//! no text, keep results over a loss of the hub, and run nothing twice over its own restart?
+
+use std::time::Duration;
+
+use harness::{EngineDouble, Sshd};
+use serde_json::{Value, json};
+use system::foreign_relay::{ForeignRelay, Kind, Manner, begin, ended, is_connected, register};
+use system::world::World;
+
+const PASSWORD: &str = "Right-Pass-1";
+const SOON: Duration = Duration::from_secs(20);
+const AGENT: Manner = Manner::new(Kind::Agent, "auth", "websocket");
+
+async fn server(
+    world: &World<EngineDouble>,
+    port: u16,
+    username: &str,
+    password: &str,
+) -> anyhow::Result<String> {
+    let body = json!({
+        "name": "target", "host": "127.0.0.1", "port": port, "zone": "dmz", "username": username,
+        "password": password, "test": false,
+    });
+    Ok(world.api()?.post("/api/servers", &body).await?.expect(201)?.text("server_id")?.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_tells_failures_by_class_as_the_direct_way_does() {
+    let world = World::on_double(harness::free_ports::range(20).unwrap()).await.unwrap();
+    world.blame(classes(&world).await).unwrap();
+}
+
+async fn classes(world: &World<EngineDouble>) -> anyhow::Result<()> {
+    let api = world.api()?;
+    let target = Sshd::start(PASSWORD, "").await?;
+    let registered = register(&api, &json!({"name": "ours", "zone": "dmz"})).await?;
+    let agent = ForeignRelay::start(AGENT, &world.installation.url(), &registered)?;
+    is_connected(&api, &registered, true).await?;
+    let good = server(world, target.port, harness::sshd::USER, PASSWORD).await?;
+    let one = async |command: &str, server: &str, more: Value| -> anyhow::Result<Value> {
+        let (_, ids) = begin(&api, command, &[server], more).await?;
+        ended(&api, &ids[0], SOON).await
+    };
+    let ran = one("printf 'a\\377\\000b'; echo err >&2; exit 7", &good, json!({})).await?;
+    assert_eq!(
+        (&ran["status"], &ran["exit_code"]),
+        (&json!("completed"), &json!(7)),
+        "{ran}\n{}",
+        agent.log()
+    );
+    assert_eq!((&ran["stdout_base64"], &ran["stderr"]), (&json!("Yf8AYg=="), &json!("err\n")), "{ran}");
+    assert_eq!(ran["relay_id"], registered.id.as_str());
+    for (port, user, password, class) in [
+        (target.port, harness::sshd::USER, "wrong", "auth_failed"),
+        (harness::free_ports::one()?, harness::sshd::USER, PASSWORD, "connection_refused"),
+    ] {
+        let failing = server(world, port, user, password).await?;
+        let failed = one("true", &failing, json!({})).await?;
+        assert_eq!((&failed["status"], &failed["class"]), (&json!("failed"), &json!(class)), "{failed}");
+        assert!(failed["suggestion"].is_string(), "{failed}");
+    }
+    // one login for many commands
+    for _ in 0..5 {
+        assert_eq!(one("true", &good, json!({})).await?["exit_code"], 0);
+    }
+    let logins = std::fs::read_to_string(target.folder().join("log"))?.matches("Accepted password").count();
+    assert_eq!(logins, 1, "{}", target.log());
+    let tested = api.post(&format!("/api/servers/{good}/test"), &json!({})).await?.expect(200)?;
+    assert_eq!((&tested.body["ok"], &tested.body["step"]), (&json!(true), &json!("shell")), "{tested:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn results_outlive_the_hub_and_nothing_runs_twice() {
+    let mut world = World::on_double(harness::free_ports::range(20).unwrap()).await.unwrap();
+    let result = outlive(&mut world).await;
+    world.blame(result).unwrap();
+}
+
+async fn outlive(world: &mut World<EngineDouble>) -> anyhow::Result<()> {
+    let api = world.api()?;
+    let target = Sshd::start(PASSWORD, "").await?;
+    let registered = register(&api, &json!({"name": "ours", "zone": "dmz"})).await?;
+    let agent = ForeignRelay::start(AGENT, &world.installation.url(), &registered)?;
+    is_connected(&api, &registered, true).await?;
+    let good = server(world, target.port, harness::sshd::USER, PASSWORD).await?;
+    let (_, ids) = begin(&api, "echo x >> once; sleep 2; echo done", &[&good], json!({})).await?;
+    let counter = target.folder().join("home").join(harness::sshd::USER).join("once");
+    harness::eventually("it runs", SOON, || async { counter.exists().then_some(()).ok_or("not yet") })
+        .await?;
+    world.kill();
+    // it ends while nobody is there to hear of it
+    let spooled = agent.folder().join("spool").join(format!("{}.json", ids[0]));
+    harness::eventually("the result is kept", SOON, || async {
+        spooled.exists().then_some(()).ok_or("not yet")
+    })
+    .await?;
+    world.up_again().await?;
+    let shown = ended(&api, &ids[0], SOON).await?;
+    let said = if shown["status"] == "completed" { &shown["stdout"] } else { &shown["late"]["stdout"] };
+    assert_eq!(said, "done\n", "{shown}\n{}", agent.log());
+    assert_eq!(std::fs::read_to_string(counter)?, "x\n", "it ran once");
+    Ok(())
+}
