@@ -120,7 +120,9 @@ impl ForeignRelay {
                 Kind::Agent => line.contains(words),
                 Kind::Python | Kind::Node4 | Kind::Node2 => line.starts_with(words),
             };
-            let found = log.lines().filter(says).count();
+            // one that is still being written says nothing yet
+            let whole = log.rsplit_once('\n').map_or("", |(lines, _)| lines);
+            let found = whole.lines().filter(says).count();
             if found >= times { Ok(()) } else { Err(log) }
         });
         seen.await

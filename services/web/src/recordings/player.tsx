@@ -72,6 +72,7 @@ export function Player({ text }: Replayed) {
           max={Math.max(length_s, 0.1)}
           step={0.1}
           value={at_s}
+          disabled={length_s === 0}
           aria-label={t("player.position")}
           aria-valuetext={`${stopwatch(at_s)} / ${stopwatch(length_s)}`}
           onInput={(event) => seek(Number(event.currentTarget.value))}
