@@ -40,7 +40,7 @@ impl<A: Aggregate + Default> Life<A> {
         let decided = Recorded { seq, subject, meta: cause.meta(0, at), event };
         let again = decide_again(&self.past, &decided);
         assert_eq!(again.again, Again::Same, "{decided:?} on {}", again.state);
-        self.state.evolve(&A::Event::from_event(&decided.event).unwrap(), at);
+        self.state.evolve(A::Event::from_event(&decided.event).unwrap(), at);
         self.past.push(decided);
     }
 }
@@ -126,5 +126,5 @@ fn of_what_a_server_says_of_itself_and_of_its_accounts() {
     server.then(|state, _| server::account::ask(state, asked));
     server.then(|state, _| server::account::end(state, ended));
     server.then(|state, _| server::account::ask(state, late));
-    server.then(|state, now| server::account::expire(state, now));
+    server.then(server::account::expire);
 }
