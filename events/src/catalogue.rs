@@ -254,6 +254,7 @@ catalogue! {
     Batch "batch" BatchEvent {
         BatchRequested 1, rule "batch/request.rs", by ["api"], reacts ["relay"], tables ["batches", "commands"];
         BatchCancelled 1, rule "batch/cancel.rs", by ["api"], reacts ["relay"], tables ["batches"];
+        BatchStopped 1, rule "batch/stop.rs", by ["relay"], reacts ["relay"], tables ["batches"];
     }
     Command "command" CommandEvent {
         CommandRequested 1, rule "command/request.rs", by ["relay"], reacts ["relay"], tables ["commands"];

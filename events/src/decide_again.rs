@@ -126,6 +126,9 @@ pub fn decide_again(past: &[Recorded], decided: &Recorded) -> Decided {
                 case.on(|state| crate::batch::request::request(state, asked))
             }
             BatchEvent::BatchCancelled(_) => case.on(crate::batch::cancel::cancel),
+            BatchEvent::BatchStopped(stopped) => {
+                case.on(|state| crate::batch::stop::stop(state, stopped.failures))
+            }
         },
         Event::Command(event) => command(&case, event, at),
         Event::User(event) => match event.clone() {

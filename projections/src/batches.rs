@@ -25,7 +25,10 @@ pub struct BatchRow {
     pub concurrency: u64,
     /// Commands in it.
     pub servers: u64,
+    pub stop_after_failures: Option<u64>,
     pub cancelled_at: Option<DateTime<Utc>>,
+    /// When too much of it had gone wrong.
+    pub stopped_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     pub created_seq: u64,
     pub seq: u64,
@@ -61,7 +64,7 @@ pub struct Filter {
 
 /// The counts come from the commands, whose table is fed in the same transaction.
 const SELECT: &str = "SELECT b.batch_id, b.tenant, b.owner, b.command, b.timeout_ms, b.idempotent, b.concurrency, \
-    b.servers, b.cancelled_at, b.created_at, b.created_seq, b.seq, c.* FROM batches b, LATERAL (SELECT \
+    b.servers, b.stop_after_failures, b.cancelled_at, b.stopped_at, b.created_at, b.created_seq, b.seq, c.* FROM batches b, LATERAL (SELECT \
     count(*) FILTER (WHERE status = 'queued') AS queued, count(*) FILTER (WHERE status = 'dispatched') AS dispatched, \
     count(*) FILTER (WHERE status = 'completed') AS completed, \
     count(*) FILTER (WHERE status = 'completed' AND exit_code <> 0) AS completed_nonzero, \
@@ -120,7 +123,9 @@ impl FromRow<'_, PgRow> for BatchRow {
             idempotent: row.try_get("idempotent")?,
             concurrency: get_unsigned(row, "concurrency")?,
             servers: get_unsigned(row, "servers")?,
+            stop_after_failures: row.try_get::<Option<i64>, _>("stop_after_failures")?.map(i64::unsigned_abs),
             cancelled_at: row.try_get("cancelled_at")?,
+            stopped_at: row.try_get("stopped_at")?,
             created_at: row.try_get("created_at")?,
             created_seq: get_unsigned(row, "created_seq")?,
             seq: get_unsigned(row, "seq")?,
@@ -139,11 +144,12 @@ impl FromRow<'_, PgRow> for BatchRow {
 }
 
 pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) -> Result<(), RowError> {
-    let (mut begun, mut cancelled) = (Vec::new(), Vec::new());
+    let (mut begun, mut cancelled, mut stopped) = (Vec::new(), Vec::new(), Vec::new());
     for recorded in events {
         match &recorded.event {
             Event::Batch(BatchEvent::BatchRequested(requested)) => begun.push((*recorded, requested)),
             Event::Batch(BatchEvent::BatchCancelled(_)) => cancelled.push(*recorded),
+            Event::Batch(BatchEvent::BatchStopped(_)) => stopped.push(*recorded),
             Event::Tenant(_)
             | Event::Quota(_)
             | Event::Env(_)
@@ -163,7 +169,8 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
         }
     }
     begin(connection, &begun).await?;
-    cancel(connection, &cancelled).await
+    mark(connection, CANCELLED, &cancelled).await?;
+    mark(connection, STOPPED, &stopped).await
 }
 
 async fn begin(connection: &mut PgConnection, rows: &[(&Recorded, &BatchRequested)]) -> Result<(), RowError> {
@@ -175,11 +182,12 @@ async fn begin(connection: &mut PgConnection, rows: &[(&Recorded, &BatchRequeste
     }
     sqlx::query(
         "INSERT INTO batches (batch_id, tenant, owner, command, timeout_ms, idempotent, concurrency, servers, \
-         created_at, created_seq, seq) \
-         SELECT batch_id, tenant, owner, command, timeout_ms, idempotent, concurrency, servers, created_at, seq, seq \
+         stop_after_failures, created_at, created_seq, seq) \
+         SELECT batch_id, tenant, owner, command, timeout_ms, idempotent, concurrency, servers, stop_after_failures, \
+         created_at, seq, seq \
          FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::boolean[], $7::bigint[], \
-         $8::bigint[], $9::timestamptz[], $10::bigint[]) AS r(batch_id, tenant, owner, command, timeout_ms, \
-         idempotent, concurrency, servers, created_at, seq)",
+         $8::bigint[], $9::bigint[], $10::timestamptz[], $11::bigint[]) AS r(batch_id, tenant, owner, command, \
+         timeout_ms, idempotent, concurrency, servers, stop_after_failures, created_at, seq)",
     )
     .bind(column(rows, |(recorded, _)| recorded.subject.id.as_str()))
     .bind(column(rows, |(recorded, _)| recorded.subject.tenant.as_str()))
@@ -189,6 +197,7 @@ async fn begin(connection: &mut PgConnection, rows: &[(&Recorded, &BatchRequeste
     .bind(column(rows, |(_, requested)| requested.idempotent))
     .bind(column(rows, |(_, requested)| i64::from(requested.concurrency)))
     .bind(column(rows, |(_, requested)| seq(requested.servers.len() as u64)))
+    .bind(column(rows, |(_, requested)| requested.stop_after_failures.map(i64::from)))
     .bind(column(rows, |(recorded, _)| recorded.meta.time))
     .bind(column(rows, |(recorded, _)| seq(recorded.seq)))
     .execute(connection)
@@ -196,19 +205,24 @@ async fn begin(connection: &mut PgConnection, rows: &[(&Recorded, &BatchRequeste
     Ok(())
 }
 
-async fn cancel(connection: &mut PgConnection, rows: &[&Recorded]) -> Result<(), RowError> {
+const CANCELLED: &str = "UPDATE batches b SET cancelled_at = r.at, seq = r.seq \
+    FROM UNNEST($1::text[], $2::timestamptz[], $3::bigint[]) AS r(batch_id, at, seq) WHERE b.batch_id = r.batch_id";
+const STOPPED: &str = "UPDATE batches b SET stopped_at = r.at, seq = r.seq \
+    FROM UNNEST($1::text[], $2::timestamptz[], $3::bigint[]) AS r(batch_id, at, seq) WHERE b.batch_id = r.batch_id";
+
+async fn mark(
+    connection: &mut PgConnection,
+    update: &'static str,
+    rows: &[&Recorded],
+) -> Result<(), RowError> {
     if rows.is_empty() {
         return Ok(());
     }
-    sqlx::query(
-        "UPDATE batches b SET cancelled_at = r.at, seq = r.seq \
-         FROM UNNEST($1::text[], $2::timestamptz[], $3::bigint[]) AS r(batch_id, at, seq) \
-         WHERE b.batch_id = r.batch_id",
-    )
-    .bind(column(rows, |recorded| recorded.subject.id.as_str()))
-    .bind(column(rows, |recorded| recorded.meta.time))
-    .bind(column(rows, |recorded| seq(recorded.seq)))
-    .execute(connection)
-    .await?;
+    sqlx::query(update)
+        .bind(column(rows, |recorded| recorded.subject.id.as_str()))
+        .bind(column(rows, |recorded| recorded.meta.time))
+        .bind(column(rows, |recorded| seq(recorded.seq)))
+        .execute(connection)
+        .await?;
     Ok(())
 }

@@ -159,7 +159,7 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
         match &recorded.event {
             Event::Batch(BatchEvent::BatchRequested(requested)) => begin(&mut rows, recorded, requested)?,
             Event::Command(event) => changes.push((*recorded, event)),
-            Event::Batch(BatchEvent::BatchCancelled(_))
+            Event::Batch(BatchEvent::BatchCancelled(_) | BatchEvent::BatchStopped(_))
             | Event::Tenant(_)
             | Event::Quota(_)
             | Event::Env(_)

@@ -13,22 +13,13 @@ pub fn cancel(state: &Batch) -> Decision<BatchEvent, BatchRefusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::BatchRequested;
     use crate::batch::request::request;
-    use crate::ids::UserName;
-    use crate::testing::{given, t};
+    use crate::batch::testing::asked;
+    use crate::testing::given;
 
     #[test]
     fn a_batch_is_begun_once_and_called_off_once() {
-        let asked = BatchRequested {
-            command: "uptime".into(),
-            servers: vec![],
-            timeout_ms: 1,
-            idempotent: false,
-            concurrency: 1,
-            by: UserName::parse("alice").unwrap(),
-            at: t(0),
-        };
+        let asked = asked(None);
         assert_eq!(cancel(&Batch::default()), Err(BatchRefusal::NotFound));
         let begun = request(&Batch::default(), asked.clone()).unwrap().unwrap();
         let batch = given::<Batch>(vec![(0, begun.clone())]);

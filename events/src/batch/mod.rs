@@ -2,6 +2,7 @@
 
 pub mod cancel;
 pub mod request;
+pub mod stop;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -23,10 +24,27 @@ pub struct BatchRequested {
     pub idempotent: bool,
     /// Servers of the batch at once.
     pub concurrency: u32,
+    /// When so many of its commands went wrong, no more are begun; `None`: all are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_after_failures: Option<u32>,
     /// In whose name.
     pub by: UserName,
     /// When it was asked for; part of the commands' names.
     pub at: DateTime<Utc>,
+}
+
+impl BatchRequested {
+    /// Whether so many failures are as many as it bears.
+    pub fn is_over_at(&self, failures: u32) -> bool {
+        self.stop_after_failures.is_some_and(|most| failures >= most)
+    }
+}
+
+/// Too much of the batch went wrong: nothing of it is begun any more. What runs goes on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BatchStopped {
+    /// Commands that ended otherwise than with exit code 0 by then.
+    pub failures: u32,
 }
 
 /// Nothing of the batch is begun any more, and nothing that runs is waited for.
@@ -37,6 +55,7 @@ pub struct BatchCancelled {}
 pub struct Batch {
     pub requested: Option<BatchRequested>,
     pub cancelled: bool,
+    pub stopped: bool,
 }
 
 impl Aggregate for Batch {
@@ -46,6 +65,7 @@ impl Aggregate for Batch {
         match event {
             BatchEvent::BatchRequested(requested) => self.requested = Some(requested.clone()),
             BatchEvent::BatchCancelled(_) => self.cancelled = true,
+            BatchEvent::BatchStopped(_) => self.stopped = true,
         }
     }
 }
@@ -60,6 +80,26 @@ impl Refusal for BatchRefusal {
     fn code(&self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
+        }
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    use super::BatchRequested;
+    use crate::ids::UserName;
+    use crate::testing::t;
+
+    pub fn asked(stop_after_failures: Option<u32>) -> BatchRequested {
+        BatchRequested {
+            command: "uptime".into(),
+            servers: vec![],
+            timeout_ms: 1,
+            idempotent: false,
+            concurrency: 1,
+            stop_after_failures,
+            by: UserName::parse("alice").unwrap(),
+            at: t(0),
         }
     }
 }

@@ -80,12 +80,16 @@ fn of_a_batch() {
         timeout_ms: 1,
         idempotent: false,
         concurrency: 1,
+        stop_after_failures: Some(2),
         by: UserName::parse("alice").unwrap(),
         at: t(0),
     };
     let mut batch = Life::<batch::Batch>::new();
     batch.then(|state, _| batch::request::request(state, asked.clone()));
-    batch.then(|state, _| batch::cancel::cancel(state));
+    batch.then(|state, _| batch::stop::stop(state, 2));
+    let mut other = Life::<batch::Batch>::new();
+    other.then(|state, _| batch::request::request(state, asked.clone()));
+    other.then(|state, _| batch::cancel::cancel(state));
 }
 
 #[test]

@@ -127,6 +127,7 @@ fn requested(which: u8) -> BatchRequested {
         timeout_ms: 60_000,
         idempotent: which.is_multiple_of(2),
         concurrency: 10,
+        stop_after_failures: (which > 2).then_some(u32::from(which)),
         by: owner(which),
         at: instant(0),
     }

@@ -165,7 +165,11 @@ pub struct BatchView {
     pub timeout_ms: u64,
     pub idempotent: bool,
     pub concurrency: u64,
+    /// No more are begun when so many went wrong; `null`: all are.
+    pub stop_after_failures: Option<u64>,
     pub cancelled_at: Option<DateTime<Utc>>,
+    /// When so many had gone wrong; what was not begun by then ends as `cancelled`.
+    pub stopped_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
 }
 
@@ -205,7 +209,9 @@ impl From<BatchRow> for BatchView {
             timeout_ms: row.timeout_ms,
             idempotent: row.idempotent,
             concurrency: row.concurrency,
+            stop_after_failures: row.stop_after_failures,
             cancelled_at: row.cancelled_at,
+            stopped_at: row.stopped_at,
             created_at: row.created_at,
         }
     }

@@ -80,6 +80,7 @@ async fn ask(
         timeout_ms: u64::try_from(ANSWER_WAIT.as_millis()).unwrap_or(u64::MAX),
         idempotent: true,
         concurrency: 1,
+        stop_after_failures: None,
         by: caller.owner.clone(),
         at: Utc::now().trunc_subsecs(3),
     };

@@ -78,12 +78,22 @@ pub struct BatchEntry {
     pub origin: Arc<Origin>,
     pub requested: Arc<BatchRequested>,
     pub cancelled: bool,
+    pub stopped: bool,
+    /// Commands that ended otherwise than with exit code 0, those called off aside.
+    pub failures: u32,
     /// By their place in the batch.
     pub unrequested: BTreeMap<usize, CommandId>,
     pub queued: BTreeMap<usize, CommandId>,
     pub in_flight: u32,
     /// Commands that have not ended.
     left: usize,
+}
+
+impl BatchEntry {
+    /// So much of it went wrong that no more is begun.
+    pub fn is_spent(&self) -> bool {
+        self.requested.is_over_at(self.failures)
+    }
 }
 
 pub struct Entry {
@@ -171,6 +181,11 @@ impl Desk {
                     batch.cancelled = true;
                 }
             }
+            BatchEvent::BatchStopped(_) => {
+                if let Some(batch) = self.batches.get_mut(&id) {
+                    batch.stopped = true;
+                }
+            }
         }
     }
 
@@ -195,6 +210,8 @@ impl Desk {
             origin: Arc::new(Origin::of(recorded)),
             requested: Arc::new(requested.clone()),
             cancelled: false,
+            stopped: false,
+            failures: 0,
             left: unrequested.len(),
             unrequested,
             queued: BTreeMap::new(),
@@ -228,7 +245,7 @@ impl Desk {
             | CommandEvent::CommandAnsweredLate(_) => {}
         }
         if let Some(outcome) = entry.command.outcome() {
-            self.ended(&entry, outcome);
+            self.ended(&entry, outcome, went_wrong(event));
             return;
         }
         self.put_in(&id, &entry);
@@ -236,7 +253,7 @@ impl Desk {
         self.orphan_if_left(&id, at);
     }
 
-    fn ended(&mut self, entry: &Entry, outcome: Outcome) {
+    fn ended(&mut self, entry: &Entry, outcome: Outcome, went_wrong: bool) {
         if let Some(Via::Relay { relay, .. }) = entry.command.attempts.last()
             && let Some(relay) = self.relays.get_mut(relay)
         {
@@ -248,6 +265,7 @@ impl Desk {
         }
         if let Some(batch) = self.batches.get_mut(&entry.batch) {
             batch.left = batch.left.saturating_sub(1);
+            batch.failures = batch.failures.saturating_add(u32::from(went_wrong));
             if batch.left == 0 {
                 self.batches.remove(&entry.batch);
             }
@@ -328,6 +346,20 @@ impl Desk {
 
     pub fn held_by(&self, holder: &Holder) -> usize {
         self.held.get(holder).map_or(0, BTreeSet::len)
+    }
+}
+
+/// Whether this end counts against its batch.
+fn went_wrong(event: &CommandEvent) -> bool {
+    match event {
+        CommandEvent::CommandCompleted(completed) => completed.exit_code != 0,
+        CommandEvent::CommandFailed(_) | CommandEvent::CommandTimedOut(_) | CommandEvent::CommandLost(_) => {
+            true
+        }
+        CommandEvent::CommandRequested(_)
+        | CommandEvent::CommandDispatched(_)
+        | CommandEvent::CommandCancelled(_)
+        | CommandEvent::CommandAnsweredLate(_) => false,
     }
 }
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use events::command::choose::{Candidate, Choice, choose};
 use events::command::dispatch::Place;
 use events::command::{CommandFailed, Via};
-use events::ids::{CommandId, HubId, RelayId, ServerId, TenantId};
+use events::ids::{BatchId, CommandId, HubId, RelayId, ServerId, TenantId};
 use events::server::Settings;
 
 use crate::desk::{BatchEntry, Desk, Entry, Holder};
@@ -39,6 +39,11 @@ pub enum Step {
         reason: String,
     },
     Cancel(CommandId),
+    /// Too much of a batch went wrong: the rest is left.
+    Stop {
+        batch: BatchId,
+        failures: u32,
+    },
     /// A relay's connection ended with its hub.
     Disconnect {
         relay: RelayId,
@@ -56,6 +61,7 @@ impl Step {
             | Self::Lose { command, .. }
             | Self::Cancel(command) => Key::Command(command.clone()),
             Self::Disconnect { relay, .. } => Key::Relay(relay.clone()),
+            Self::Stop { batch, .. } => Key::Batch(batch.clone()),
         }
     }
 
@@ -68,6 +74,7 @@ impl Step {
             | Self::TimeOut(_)
             | Self::Lose { .. }
             | Self::Cancel(_)
+            | Self::Stop { .. }
             | Self::Disconnect { .. } => None,
         }
     }
@@ -78,6 +85,7 @@ impl Step {
 pub enum Key {
     Command(CommandId),
     Relay(RelayId),
+    Batch(BatchId),
 }
 
 /// Steps under way, with whom a command is being given to.
@@ -100,6 +108,7 @@ pub fn plan(desk: &Desk, view: &View<'_>, room: usize) -> Vec<Step> {
     plan.overdue();
     plan.gone_hubs();
     plan.left_behind();
+    plan.gone_wrong();
     plan.called_off();
     plan.give_away();
     plan.begin_to_wait();
@@ -210,11 +219,22 @@ impl Plan<'_> {
         }
     }
 
+    fn gone_wrong(&mut self) {
+        for (id, batch) in &self.desk.batches {
+            let free = !self.view.busy.contains_key(&Key::Batch(id.clone()));
+            if batch.is_spent() && !batch.stopped && !batch.cancelled && free && self.has_room() {
+                self.push(Step::Stop { batch: id.clone(), failures: batch.failures });
+            }
+        }
+    }
+
+    /// All of a batch that was cancelled; of one that stopped, what is not begun.
     fn called_off(&mut self) {
         let desk = self.desk;
-        for (batch_id, batch) in desk.batches.iter().filter(|(_, batch)| batch.cancelled) {
-            let of_batch =
-                |id: &&CommandId| desk.commands.get(id).is_some_and(|entry| entry.batch == *batch_id);
+        for (batch_id, batch) in desk.batches.iter().filter(|(_, batch)| batch.cancelled || batch.stopped) {
+            let of_batch = |id: &&CommandId| {
+                batch.cancelled && desk.commands.get(id).is_some_and(|entry| entry.batch == *batch_id)
+            };
             let in_flight = desk.held.values().flatten().filter(of_batch);
             for id in batch.queued.values().chain(in_flight) {
                 if self.has_room() && self.is_free(id) {
@@ -228,7 +248,7 @@ impl Plan<'_> {
     fn give_away(&mut self) {
         let desk = self.desk;
         let mut lanes: Vec<_> = (desk.batches.iter())
-            .filter(|(_, batch)| !batch.cancelled)
+            .filter(|(_, batch)| !batch.cancelled && !batch.is_spent())
             .map(|(id, batch)| (id, batch, batch.queued.values()))
             .collect();
         let begin = self.view.turn.checked_rem(lanes.len()).unwrap_or(0);
@@ -513,5 +533,23 @@ mod tests {
         story.cancel(&batch);
         let steps = at(&story, 1);
         assert_eq!(steps, [Step::Cancel(b), Step::Cancel(a), Step::Request(c)]);
+    }
+
+    #[test]
+    fn of_a_batch_that_went_wrong_too_often_the_rest_is_left_and_what_runs_goes_on() {
+        let mut story = Story::new();
+        let names = ["a", "b", "c", "d", "e"];
+        let commands = waiting(&mut story, &names, None, false);
+        let direct = story.direct(1);
+        commands[..3].iter().for_each(|id| story.dispatch(id, direct.clone()));
+        story.end_with(&commands[0], 1);
+        assert_eq!(vias(&at(&story, 1)).len(), 1, "one failure is borne");
+        story.end_with(&commands[1], 2);
+        let batch = story.desk.commands[&commands[2]].batch.clone();
+        assert_eq!(at(&story, 1), [Step::Stop { batch: batch.clone(), failures: 2 }]);
+        assert!(with(&story, 1, &Busy::from([(Key::Batch(batch.clone()), None)])).is_empty());
+        story.stop(&batch);
+        let left: Vec<_> = commands[3..].iter().map(|id| Step::Cancel(id.clone())).collect();
+        assert_eq!(at(&story, 1), left);
     }
 }

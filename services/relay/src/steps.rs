@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use events::batch::{Batch, stop};
 use events::command::answer::answer;
 use events::command::{
     Command, CommandCompleted, CommandEvent, CommandFailed, CommandRefusal, CommandRequested, Via, cancel,
     dispatch, fail, lose, request, time_out,
 };
-use events::ids::{CommandId, NAMESPACE, TenantId};
+use events::ids::{BatchId, CommandId, NAMESPACE, RelayId, TenantId};
 use events::{Cause, Decision, Event};
+use kit::error::chain;
 use nats::{DecideError, Decided};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -31,7 +33,8 @@ pub fn digest_of(key: &str) -> String {
 /// A step with what it needs of the desk.
 pub enum Act {
     Command { tenant: TenantId, id: CommandId, origin: Arc<Origin>, what: What },
-    Disconnect { tenant: TenantId, relay: events::ids::RelayId, epoch: u64 },
+    Disconnect { tenant: TenantId, relay: RelayId, epoch: u64 },
+    Stop { tenant: TenantId, batch: BatchId, origin: Arc<Origin>, failures: u32 },
 }
 
 pub enum What {
@@ -50,6 +53,11 @@ impl Act {
             Step::Disconnect { relay, epoch } => {
                 let tenant = desk.relays.get(&relay)?.tenant.clone();
                 return Some(Self::Disconnect { tenant, relay, epoch });
+            }
+            Step::Stop { batch: id, failures } => {
+                let batch = desk.batches.get(&id)?;
+                let (tenant, origin) = (batch.tenant.clone(), Arc::clone(&batch.origin));
+                return Some(Self::Stop { tenant, batch: id, origin, failures });
             }
             Step::Request(id) => {
                 let asked = asked(desk, &id)?;
@@ -111,9 +119,20 @@ impl Hub {
                 crate::socket::say_left(self, tenant, relay, *epoch, "hub_lost").await;
                 None
             }
+            Act::Stop { tenant, batch, origin, failures } => {
+                let rule = |state: &Batch| stop::stop(state, *failures);
+                let cause = self.cause(batch.as_str(), "stop", SERVICE, Some(origin));
+                match self.log.decide::<Batch, _>(tenant, batch.as_str(), &cause, 0, rule).await {
+                    Ok(decided) => Some(decided.seq),
+                    Err(error) => {
+                        tracing::warn!(batch.id = %batch, error = chain(&error), "a batch was not stopped");
+                        None
+                    }
+                }
+            }
             Act::Command { tenant, id, origin, what } => {
                 let rule = |state: &Command| what.decide(state, Utc::now());
-                let cause = self.cause(id, what.name(), SERVICE, Some(origin));
+                let cause = self.cause(id.as_str(), what.name(), SERVICE, Some(origin));
                 match self.decide_command(tenant, id, &cause, 0, rule).await {
                     Ok(decided) => Some(decided.seq),
                     Err(DecideError::Refused(refusal)) => {
@@ -121,8 +140,7 @@ impl Hub {
                         None
                     }
                     Err(error) => {
-                        let error = kit::error::chain(&error);
-                        tracing::warn!(command.id = %id, step = what.name(), error, "a step was not taken");
+                        tracing::warn!(command.id = %id, step = what.name(), error = chain(&error), "a step was not taken");
                         None
                     }
                 }
@@ -143,7 +161,7 @@ impl Hub {
             Via::Direct { .. } => SERVICE.to_owned(),
         };
         let origin = self.lines.origin_of(id);
-        let cause = self.cause(id, &format!("answer\n{via:?}"), &actor, origin.as_deref());
+        let cause = self.cause(id.as_str(), &format!("answer\n{via:?}"), &actor, origin.as_deref());
         for index in 0..2 {
             let rule = |state: &Command| answer(state, via, &completed, Utc::now());
             let decided = self.decide_command(tenant, id, &cause, index, rule).await?;
@@ -165,7 +183,7 @@ impl Hub {
         failed: CommandFailed,
     ) -> Result<(), DecideError<CommandRefusal>> {
         let origin = self.lines.origin_of(id);
-        let cause = self.cause(id, &format!("failed\n{via:?}"), SERVICE, origin.as_deref());
+        let cause = self.cause(id.as_str(), &format!("failed\n{via:?}"), SERVICE, origin.as_deref());
         let rule = |state: &Command| fail::fail(state, Some(via), &failed);
         self.decide_command(tenant, id, &cause, 0, rule).await.map(drop)
     }
@@ -179,13 +197,13 @@ impl Hub {
         reason: &str,
     ) -> Result<(), DecideError<CommandRefusal>> {
         let origin = self.lines.origin_of(id);
-        let cause = self.cause(id, &format!("lost\n{via:?}"), SERVICE, origin.as_deref());
+        let cause = self.cause(id.as_str(), &format!("lost\n{via:?}"), SERVICE, origin.as_deref());
         let rule = |state: &Command| lose::lose(state, via, reason);
         self.decide_command(tenant, id, &cause, 0, rule).await.map(drop)
     }
 
     /// Of the same step that two hubs take each has its own identity, so that none takes the other's for its own.
-    fn cause(&self, id: &CommandId, step: &str, actor: &str, origin: Option<&Origin>) -> Cause {
+    fn cause(&self, id: &str, step: &str, actor: &str, origin: Option<&Origin>) -> Cause {
         let command = match step {
             "dispatch" => Uuid::now_v7(),
             step => Uuid::new_v5(&NAMESPACE, format!("{step}\n{id}\n{}", self.id).as_bytes()),

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use chrono::{DateTime, TimeDelta, Utc};
-use events::batch::{BatchCancelled, BatchRequested};
+use events::batch::{BatchCancelled, BatchEvent, BatchRequested, BatchStopped};
 use events::command::{CommandCompleted, CommandDispatched, CommandEvent, CommandRequested, Output, Via};
 use events::envelope::Cause;
 use events::ids::{BatchId, CommandId, HubId, RelayId, ServerId, Tag, TenantId, UserName};
@@ -100,15 +100,20 @@ impl Story {
             timeout_ms: 10_000,
             idempotent,
             concurrency: 3,
+            stop_after_failures: Some(2),
             by: UserName::parse("alice").unwrap(),
             at: t(0),
         };
-        self.tell(Kind::Batch, id.as_str(), events::batch::BatchEvent::from(requested));
+        self.tell(Kind::Batch, id.as_str(), BatchEvent::from(requested));
         id
     }
 
     pub fn cancel(&mut self, batch: &BatchId) {
-        self.tell(Kind::Batch, batch.as_str(), events::batch::BatchEvent::from(BatchCancelled {}));
+        self.tell(Kind::Batch, batch.as_str(), BatchEvent::from(BatchCancelled {}));
+    }
+
+    pub fn stop(&mut self, batch: &BatchId) {
+        self.tell(Kind::Batch, batch.as_str(), BatchEvent::from(BatchStopped { failures: 2 }));
     }
 
     pub fn command(&self, batch: &BatchId, name: &str) -> CommandId {
@@ -148,8 +153,12 @@ impl Story {
     }
 
     pub fn complete(&mut self, id: &CommandId) {
+        self.end_with(id, 0);
+    }
+
+    pub fn end_with(&mut self, id: &CommandId, exit_code: i32) {
         let none = Output::default();
-        let completed = CommandCompleted { exit_code: 0, stdout: none.clone(), stderr: none };
+        let completed = CommandCompleted { exit_code, stdout: none.clone(), stderr: none };
         self.tell(Kind::Command, id.as_str(), CommandEvent::from(completed));
     }
 }

@@ -36,23 +36,38 @@ impl Sshd {
         );
         std::fs::write(folder.path().join("sshd_config"), config)?;
         let script = format!(
-            "set -e\nchmod 755 {dir}\ncp -a /etc {dir}/etc\nmount --bind {dir}/etc /etc\n\
-             mount -t tmpfs tmpfs /run\nmkdir -p /run/sshd\nmkdir -p {dir}/home\n\
+            "set -e\nchmod 755 {dir}\n[ -e {dir}/host_key ] || cp -a /etc {dir}/etc\nmount --bind {dir}/etc /etc\n\
+             mount -t tmpfs tmpfs /run\nmkdir -p /run/sshd\n\
+             if [ ! -e {dir}/host_key ]; then\nmkdir -p {dir}/home\n\
              useradd --create-home --home-dir {dir}/home/{USER} --shell /bin/bash {USER}\n\
-             echo '{USER}:{password}' | chpasswd\nssh-keygen -q -t ed25519 -N '' -f {dir}/host_key\n\
+             echo '{USER}:{password}' | chpasswd\nssh-keygen -q -t ed25519 -N '' -f {dir}/host_key\nfi\n\
              exec /usr/sbin/sshd -D -e -f {dir}/sshd_config\n"
         );
         std::fs::write(folder.path().join("start.sh"), script)?;
-        let child = Child::start("unshare", &folder.path().join("log"), |command| {
-            command.arg("--mount").arg("bash").arg(folder.path().join("start.sh"));
-        })?;
-        let sshd = Self { child, folder, port };
-        eventually("sshd answers", READY_AT_MOST, || async {
-            let connected = tokio::net::TcpStream::connect(("127.0.0.1", sshd.port)).await;
-            connected.map(drop).map_err(|error| format!("{error}: {}", sshd.log()))
-        })
-        .await?;
+        let sshd = Self { child: Self::run(folder.path())?, folder, port };
+        sshd.answers().await?;
         Ok(sshd)
+    }
+
+    fn run(folder: &Path) -> anyhow::Result<Child> {
+        Child::start("unshare", &folder.join("log"), |command| {
+            command.arg("--mount").arg("bash").arg(folder.join("start.sh"));
+        })
+    }
+
+    async fn answers(&self) -> anyhow::Result<()> {
+        eventually("sshd answers", READY_AT_MOST, || async {
+            let connected = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await;
+            connected.map(drop).map_err(|error| format!("{error}: {}", self.log()))
+        })
+        .await
+    }
+
+    /// `kill -9` with everything that runs there; then the same server again, at the same port.
+    pub async fn kill_and_start(&mut self) -> anyhow::Result<()> {
+        self.child.kill_everything();
+        self.child = Self::run(self.folder.path())?;
+        self.answers().await
     }
 
     pub fn pid(&self) -> u32 {

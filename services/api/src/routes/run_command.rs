@@ -62,6 +62,9 @@ pub struct AskedShape {
     idempotent: Option<bool>,
     /// Servers at once, 1 to 1000; 100 when absent.
     concurrency: Option<u32>,
+    /// When so many of its commands ended otherwise than with exit code 0, 1 to 10000, no more are begun; what runs
+    /// goes on. All are begun when absent.
+    stop_after_failures: Option<u32>,
 }
 
 /// Which servers; all that is said must fit.
@@ -82,6 +85,7 @@ struct Asked {
     timeout_ms: u64,
     idempotent: bool,
     concurrency: u32,
+    stop_after_failures: Option<u32>,
 }
 
 enum Which {
@@ -135,6 +139,7 @@ fn read(body: &Value) -> Result<Asked, Problem> {
     let timeout_ms = fields.optional("timeout_ms", fields::whole(TIMEOUT_MS.0, TIMEOUT_MS.1));
     let idempotent = fields.optional("idempotent", fields::boolean);
     let concurrency = fields.optional("concurrency", fields::whole(CONCURRENCY.0, CONCURRENCY.1));
+    let stop_after = fields.optional("stop_after_failures", fields::whole(1, SERVERS_MAX as u64));
     let says = |name: &str| body.get(name).is_some_and(|value| !value.is_null());
     let which = match (says("servers"), says("selector")) {
         (true, true) => {
@@ -158,6 +163,7 @@ fn read(body: &Value) -> Result<Asked, Problem> {
         timeout_ms: timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT),
         idempotent: idempotent.unwrap_or(false),
         concurrency: concurrency.and_then(|most| u32::try_from(most).ok()).unwrap_or(CONCURRENCY_DEFAULT),
+        stop_after_failures: stop_after.and_then(|most| u32::try_from(most).ok()),
     });
     fields.finish(read)
 }
@@ -211,6 +217,7 @@ pub async fn run(State(app): State<App>, incoming: Incoming) -> Result<Response,
         timeout_ms: asked.timeout_ms,
         idempotent: asked.idempotent,
         concurrency: asked.concurrency,
+        stop_after_failures: asked.stop_after_failures,
         by: caller.owner.clone(),
         at: Utc::now().trunc_subsecs(3),
     };
@@ -351,6 +358,11 @@ mod tests {
             (json!({"command": "a", "servers": [id], "timeout_ms": 1}), "timeout_ms", "out_of_range"),
             (json!({"command": "a", "servers": [id], "idempotent": 1}), "idempotent", "wrong_type"),
             (json!({"command": "a", "servers": [id], "concurrency": 0}), "concurrency", "out_of_range"),
+            (
+                json!({"command": "a", "servers": [id], "stop_after_failures": 0}),
+                "stop_after_failures",
+                "out_of_range",
+            ),
         ];
         for (body, field, code) in cases {
             assert_eq!(wrong(&body), [(field.to_owned(), code)], "{body}");

@@ -53,6 +53,9 @@ pub struct RunArgs {
     /// Servers at once
     #[arg(long)]
     concurrency: Option<u32>,
+    /// Begin no more when so many went wrong
+    #[arg(long, value_name = "FAILURES")]
+    stop_after: Option<u32>,
     /// Do not wait for what becomes of it
     #[arg(long)]
     no_wait: bool,
@@ -96,6 +99,7 @@ impl RunArgs {
         body.insert("timeout_ms".to_owned(), json!(self.timeout_s.saturating_mul(1_000)));
         body.insert("idempotent".to_owned(), json!(self.idempotent));
         body.extend(self.concurrency.map(|most| ("concurrency".to_owned(), json!(most))));
+        body.extend(self.stop_after.map(|most| ("stop_after_failures".to_owned(), json!(most))));
         let mut selector = Map::new();
         selector.extend(self.zone.as_ref().map(|zone| ("zone".to_owned(), json!(zone))));
         selector.extend(self.group.as_ref().map(|group| ("group".to_owned(), json!(group))));

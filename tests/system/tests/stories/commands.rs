@@ -60,7 +60,30 @@ async fn outcomes(world: &World<EngineDouble>) -> anyhow::Result<()> {
     let begun = api.post("/api/commands", &selected).await?.expect(202)?.body;
     assert_eq!(begun["commands"].as_array().map(Vec::len), Some(1), "{begun}");
     assert_eq!(begun["commands"][0]["server_id"], good.as_str());
+    too_much_goes_wrong(&api).await?;
     once_and_by_line(world, &api, &good).await
+}
+
+/// One after the other, and no more after the second that failed.
+async fn too_much_goes_wrong(api: &Api) -> anyhow::Result<()> {
+    let mut dead = Vec::new();
+    for _ in 0..5 {
+        dead.push(server(api, harness::free_ports::one()?, PASSWORD, json!({})).await?);
+    }
+    let dead: Vec<&str> = dead.iter().map(String::as_str).collect();
+    let carefully = json!({"concurrency": 1, "stop_after_failures": 2});
+    let (batch, ids) = begin(api, "true", &dead, carefully).await?;
+    for id in &ids {
+        ended(api, id, SOON).await?;
+    }
+    let shown = api.get(&format!("/api/batches/{batch}")).await?.expect(200)?.body;
+    assert_eq!(
+        (&shown["counts"]["failed"], &shown["counts"]["cancelled"]),
+        (&json!(2), &json!(3)),
+        "{shown}"
+    );
+    assert!(shown["stopped_at"].is_string() && shown["cancelled_at"].is_null(), "{shown}");
+    Ok(())
 }
 
 /// All of it can be read, up to a limit; what is cut is said to be.

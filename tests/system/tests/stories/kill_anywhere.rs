@@ -56,7 +56,7 @@ async fn killed_anywhere_with_real_containers() {
     world.blame(result).unwrap();
 }
 
-fn number(variable: &str, otherwise: usize) -> usize {
+pub fn number(variable: &str, otherwise: usize) -> usize {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 

@@ -13,6 +13,7 @@ mod gateway_proxies;
 mod in_a_browser;
 mod jupyter;
 mod kill_anywhere;
+mod killed_commands;
 mod left_behind;
 mod main_job;
 mod neighbours;
