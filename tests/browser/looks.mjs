@@ -1,5 +1,6 @@
 // How is it for others? Each page in Chinese, in the dark, on a phone; an administrator; the keyboard alone.
 import { enter } from "./enter.mjs";
+import { fits } from "./fits.mjs";
 import { lookAtRecording, lookAtTerminal } from "./terminal.mjs";
 import { holds } from "./until.mjs";
 
@@ -12,17 +13,11 @@ const PAGES = (id) => [
   ["create", "/environments/new"],
   ["environment", `/environments/${id}`],
   ["servers", "/servers"],
+  ["commands", "/batches"],
+  ["command-new", "/batches/new"],
   ["keys", "/keys"],
   ["events", "/events"],
 ];
-
-/** Nothing is wider than the screen; what is long scrolls in a place of its own. */
-async function fits(page, name) {
-  // not innerWidth: a phone that zooms out to show everything counts as wider
-  const screen = page.viewportSize().width;
-  const content = await page.evaluate(() => document.documentElement.scrollWidth);
-  holds(content <= screen, `"${name}" is ${content} px wide on a screen of ${screen}`);
-}
 
 async function tour(world, look, kind, prepare) {
   const page = await world.another(look);

@@ -1,4 +1,5 @@
 // What does an operator do with a server? Register it, see why one does not get in, mend that, and work there.
+import { commands } from "./commands.mjs";
 import { enter } from "./enter.mjs";
 import { connected, run, shows, speak } from "./terminal.mjs";
 import { holds } from "./until.mjs";
@@ -62,7 +63,8 @@ async function work({ desk: page, look }) {
 }
 
 async function remove({ desk: page }) {
-  await page.getByRole("link", { name: "Back" }).click();
+  await page.getByRole("link", { name: "Servers", exact: true }).click();
+  await row(page, NAME).getByRole("link", { name: NAME, exact: true }).click();
   await button(page, `Remove ${NAME}`).click();
   await page.getByRole("dialog").getByRole("button", { name: "Remove", exact: true }).click();
   await page.getByText("No servers yet").waitFor();
@@ -73,5 +75,6 @@ export const servers = [
   ["a server is registered, and it is said why one does not get in", register],
   ["what was wrong is mended", mend],
   ["a terminal on the server", work],
+  ...commands(NAME),
   ["the server is removed", remove],
 ];

@@ -21,13 +21,17 @@ pub struct File {
 include!(concat!(env!("OUT_DIR"), "/web_files.rs"));
 
 /// Addresses that are pages: the program in the browser shows which.
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 14] = [
     "/",
     "/sign-in",
     "/environments",
     "/environments/{id}",
     "/servers",
     "/servers/{id}",
+    "/relays",
+    "/relays/new",
+    "/batches",
+    "/batches/{id}",
     "/terminal/{id}",
     "/shares/{id}",
     "/keys",

@@ -113,6 +113,7 @@ async function onceMore(path: string, init: RequestInit): Promise<Response> {
 
 export const get = <T>(path: string, signal?: AbortSignal) => call<T>("GET", path, signal ? { signal } : {});
 export const getText = async (path: string) => (await answered("GET", path, "*/*", {})).text();
+export const getBlob = async (path: string) => (await answered("GET", path, "*/*", {})).blob();
 export const post = <T>(path: string, body: unknown = {}, idempotencyKey?: string) =>
   call<T>("POST", path, idempotencyKey ? { body, idempotencyKey } : { body });
 /** For whoever asks again rather than wait. */
@@ -122,7 +123,7 @@ export const patch = <T>(path: string, body: unknown, idempotencyKey?: string) =
 export const put = <T>(path: string, body: unknown) => call<T>("PUT", path, { body });
 export const del = <T>(path: string) => call<T>("DELETE", path);
 
-type Parts = Record<string, string | number | null | undefined>;
+export type Parts = Record<string, string | number | null | undefined>;
 
 /** A path with its query; what is undefined or empty is left out. */
 export function query(path: string, parts: Parts): string {

@@ -2,16 +2,22 @@
 import { useEffect, useState } from "preact/hooks";
 import type { ComponentType } from "preact";
 import { SignIn } from "./account/sign_in";
+import { NewBatch } from "./batches/begin";
+import { Batches } from "./batches/list";
+import { ShowBatch } from "./batches/show";
 import { Create } from "./environments/create";
 import { Environments } from "./environments/list";
 import { Show } from "./environments/show";
 import { Events } from "./events/page";
 import { language, t } from "./i18n/words";
+import type { Key } from "./i18n/words";
 import { Keys } from "./keys/page";
 import { Nothing, Trouble, Waiting } from "./parts/notice";
 import { Toasts } from "./parts/toast";
 import { asProblem } from "./problem";
 import type { Problem } from "./problem";
+import { Relays } from "./relays/list";
+import { NewRelay } from "./relays/register";
 import { go, path, under } from "./router";
 import { me, resume } from "./session";
 import { NewServer } from "./servers/form";
@@ -65,6 +71,12 @@ function Place() {
   if (path.value === "/servers") return <Servers />;
   if (server === "new") return <NewServer />;
   if (server !== null) return <ShowServer id={server} key={server} />;
+  if (path.value === "/relays") return <Relays />;
+  if (path.value === "/relays/new") return <NewRelay />;
+  const batch = under("/batches/");
+  if (path.value === "/batches") return <Batches />;
+  if (batch === "new") return <NewBatch />;
+  if (batch !== null) return <ShowBatch id={batch} key={batch} />;
   if (path.value === "/keys") return <Keys />;
   if (path.value === "/events") return <Events />;
   return (
@@ -83,9 +95,26 @@ function Terminal({ where }: { where: Where }) {
   return Page ? <Page where={where} /> : <Waiting />;
 }
 
+const NAMES: Record<string, Key> = {
+  "/environments": "environments",
+  "/environments/new": "environments.new",
+  "/servers": "servers",
+  "/servers/new": "servers.new",
+  "/relays": "relays",
+  "/relays/new": "relays.new",
+  "/batches": "batches",
+  "/batches/new": "batches.new",
+  "/keys": "keys",
+  "/events": "events",
+};
+
+function nameOf(page: string): string | undefined {
+  const name = NAMES[page];
+  return name && t(name);
+}
+
 function Title() {
-  const names = { "/environments": t("environments"), "/servers": t("servers"), "/keys": t("keys"), "/events": t("events") } as Record<string, string>;
-  const name = me.value ? (names[path.value] ?? under("/environments/") ?? under("/servers/") ?? under("/terminal/") ?? (under("/shares/") && t("terminal"))) : t("sign_in");
+  const name = me.value ? (nameOf(path.value) ?? under("/environments/") ?? under("/servers/") ?? under("/batches/") ?? under("/terminal/") ?? (under("/shares/") && t("terminal"))) : t("sign_in");
   useEffect(() => {
     document.title = name ? `${name} · Portreeve` : "Portreeve";
     document.documentElement.lang = language.value === "zh" ? "zh-Hans" : "en";

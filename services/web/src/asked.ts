@@ -1,7 +1,12 @@
 // What did the API answer, and how is it asked again? The state of one read, for a component.
 import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
+import { freshKey } from "./api";
 import { asProblem } from "./problem";
 import type { Problem } from "./problem";
+
+/** From an answer to the next question: as long as the answer took, within these. What rings oftener is answered together. */
+const REST_MIN_MS = 200;
+const REST_MAX_MS = 2_000;
 
 export interface Asked<T> {
   value: T | undefined;
@@ -27,6 +32,7 @@ export function useAsked<T>(ask: (signal: AbortSignal) => Promise<T>, about: rea
       underWay = true;
       while (rung && !signal.aborted) {
         rung = false;
+        const began = performance.now();
         try {
           const answer = await ask(signal);
           if (signal.aborted) break;
@@ -35,6 +41,8 @@ export function useAsked<T>(ask: (signal: AbortSignal) => Promise<T>, about: rea
         } catch (error) {
           if (!signal.aborted) setProblem(asProblem(error));
         }
+        const rest_ms = Math.min(REST_MAX_MS, Math.max(REST_MIN_MS, performance.now() - began));
+        await new Promise((then) => setTimeout(then, rest_ms));
       }
       underWay = false;
     };
@@ -66,4 +74,21 @@ export function useAct(): { busy: boolean; problem: Problem | undefined; act(wha
       .finally(() => setBusy(false));
   };
   return { busy, problem, act, clear: () => setProblem(undefined) };
+}
+
+/** Gives a request its idempotency key: after an unclear answer a second press is the same request, after a clear one another. */
+export function useOnce(): <T>(request: (key: string) => Promise<T>) => Promise<T> {
+  return useMemo(() => {
+    let key = freshKey();
+    return async (request) => {
+      try {
+        const answer = await request(key);
+        key = freshKey();
+        return answer;
+      } catch (error) {
+        if (asProblem(error).status !== 0) key = freshKey();
+        throw error;
+      }
+    };
+  }, []);
 }

@@ -6,6 +6,7 @@ import "./style/base.css";
 import "./style/parts.css";
 import "./style/tables.css";
 import "./style/environments.css";
+import "./style/batches.css";
 import "./style/pages.css";
 
 const root = document.getElementById("app");

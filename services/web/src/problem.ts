@@ -33,6 +33,12 @@ export class Problem extends Error {
   }
 }
 
+/** Which way a test or a command failed, in words of the page where it has some. */
+export function classText(name: string): string {
+  const key = [`failure.${name}`, `problem.${name}`].find(isKey);
+  return key ? t(key) : name.replaceAll("_", " ");
+}
+
 export function asProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
   return new Problem(0, "unreachable", error instanceof Error ? error.message : String(error));

@@ -5,13 +5,16 @@ export const path = signal(location.pathname);
 
 addEventListener("popstate", () => (path.value = location.pathname));
 
-export function go(to: string, replace = false): void {
+export function go(to: string, replace = false, along: unknown = null): void {
   if (to === location.pathname) return;
-  if (replace) history.replaceState(null, "", to);
-  else history.pushState(null, "", to);
+  if (replace) history.replaceState(along, "", to);
+  else history.pushState(along, "", to);
   path.value = location.pathname;
   scrollTo(0, 0);
 }
+
+/** What the page before gave along; it stays when the page is loaded anew. */
+export const broughtAlong = (): unknown => history.state;
 
 // One listener for all links: those to ourselves, pressed plainly, change the page in place.
 addEventListener("click", (click) => {
@@ -24,7 +27,7 @@ addEventListener("click", (click) => {
   go(link.pathname);
 });
 
-const PAGES = [/^\/$/, /^\/sign-in$/, /^\/environments(\/|$)/, /^\/servers(\/|$)/, /^\/terminal\//, /^\/shares\//, /^\/keys$/, /^\/events$/];
+const PAGES = [/^\/$/, /^\/sign-in$/, /^\/environments(\/|$)/, /^\/servers(\/|$)/, /^\/relays(\/|$)/, /^\/batches(\/|$)/, /^\/terminal\//, /^\/shares\//, /^\/keys$/, /^\/events$/];
 
 function isPage(pathname: string): boolean {
   return PAGES.some((page) => page.test(pathname));

@@ -9,11 +9,14 @@ import type { IconName } from "./parts/icon";
 import { asProblem } from "./problem";
 import { say } from "./parts/toast";
 import { path } from "./router";
+import { seesRelays } from "./relays/relay";
 import { me, signOut } from "./session";
 
 const PLACES: [string, Key, IconName][] = [
   ["/environments", "environments", "cube"],
   ["/servers", "servers", "server"],
+  ["/relays", "relays", "relay"],
+  ["/batches", "batches", "command"],
   ["/keys", "keys", "key"],
   ["/events", "events", "events"],
 ];
@@ -33,7 +36,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
           Portreeve
         </a>
         <nav class="places" aria-label={t("places")}>
-          {PLACES.map(([to, name, icon]) => (
+          {PLACES.filter(([to]) => to !== "/relays" || seesRelays()).map(([to, name, icon]) => (
             <a key={to} href={to} aria-current={path.value.startsWith(to) ? "page" : undefined}>
               <Icon name={icon} />
               <span>{t(name)}</span>

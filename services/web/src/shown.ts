@@ -54,6 +54,11 @@ export function duration(seconds: number): string {
     .join(" ");
 }
 
+/** `1.2 s`, `1 h 5 min`: how long something took. */
+export function span(ms: number): string {
+  return ms < 60_000 ? `${amount(Math.round(ms / 100) / 10)} ${t("time.s")}` : duration(ms / 1000);
+}
+
 /** `1:05`, `1:02:05`. */
 export function stopwatch(seconds: number): string {
   const whole = Math.floor(seconds);

@@ -1,12 +1,14 @@
 //! Does the doctor find what is wrong, where, and say what to do? Each target is a real sshd, broken in one way.
 
 use std::net::UdpSocket;
+use std::time::Duration;
 
 use events::ids::ServerId;
 use events::server::Settings;
 use harness::Sshd;
 use harness::sshd::USER;
 use reach::{Diagnosis, Finding, Status};
+use tokio::io::AsyncReadExt;
 
 use crate::world::{PASSWORD, WHO, World, cause, tenant};
 
@@ -89,6 +91,18 @@ async fn a_server_that_is_well_is_found_well() {
     assert!(again.ok() && at(&again, "host_key")[0].said.contains("the one that is believed"), "{again:?}");
 }
 
+/// A connection that sshd has taken: whoever looked before may still count against its limit.
+async fn let_in(port: u16) -> tokio::net::TcpStream {
+    harness::eventually("sshd takes a stranger", Duration::from_secs(10), || async {
+        let mut stranger = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.map_err(|e| e.to_string())?;
+        let mut said = [0; 4];
+        stranger.read_exact(&mut said).await.map_err(|error| error.to_string())?;
+        if said == *b"SSH-" { Ok(stranger) } else { Err(format!("{said:?}")) }
+    })
+    .await
+    .unwrap()
+}
+
 #[tokio::test]
 async fn what_stands_in_the_way_is_found_at_its_step() {
     let world = World::start().await;
@@ -108,7 +122,7 @@ async fn what_stands_in_the_way_is_found_at_its_step() {
     assert_eq!(wrong(&world.diagnose(&nowhere, None).await), [("name", "dns_failed")]);
 
     let full = Sshd::start(PASSWORD, "MaxStartups 1:100:1").await.unwrap();
-    let _stranger = tokio::net::TcpStream::connect(("127.0.0.1", full.port)).await.unwrap();
+    let _stranger = let_in(full.port).await;
     let full = at_port(full.port).await;
     assert_eq!(wrong(&full), [("identification", "too_many_connections")]);
     assert!(at(&full, "identification")[0].remedy.as_ref().unwrap().contains("MaxStartups"));

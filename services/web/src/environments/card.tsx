@@ -7,6 +7,7 @@ import { t } from "../i18n/words";
 import { Button, LinkButton } from "../parts/button";
 import { Copy } from "../parts/copy";
 import { Confirm } from "../parts/dialog";
+import { CopyFact } from "../parts/fact";
 import { Trouble, Waiting } from "../parts/notice";
 import { say } from "../parts/toast";
 import { mayWrite, me } from "../session";
@@ -43,34 +44,15 @@ export function ConnectionCard({ environment }: { environment: Environment }) {
         )}
       </header>
       <dl class="facts">
-        <Fact name={t("card.ssh")} text={info.ssh_command} />
-        <Fact name={t("card.user")} text={info.ssh_username} />
+        <CopyFact name={t("card.ssh")} text={info.ssh_command} />
+        <CopyFact name={t("card.user")} text={info.ssh_username} />
         <Password environment={environment} info={info} password={password} onPassword={setPassword} reveal={reveal} />
-        <Fact name={t("card.gateway")} text={info.gateway_command} />
-        <Fact name={t("card.sftp")} text={info.sftp_url} />
+        <CopyFact name={t("card.gateway")} text={info.gateway_command} />
+        <CopyFact name={t("card.sftp")} text={info.sftp_url} />
         {environment.jupyter && mayWrite() && <Jupyter environment={environment} />}
-        <Fact name={t("card.vscode")} text={info.vscode_config} block hint={t("card.vscode.hint")} />
+        <CopyFact name={t("card.vscode")} text={info.vscode_config} block hint={t("card.vscode.hint")} />
       </dl>
     </section>
-  );
-}
-
-function Fact({ name, text, block = false, hint }: { name: string; text: string | null; block?: boolean; hint?: string }) {
-  return (
-    <div class={`fact${block ? " block" : ""}`}>
-      <dt>{name}</dt>
-      <dd>
-        {text === null ? (
-          <span class="muted">{t("not_yet")}</span>
-        ) : (
-          <span class="with-copy">
-            {block ? <pre tabIndex={0} aria-label={name}>{text.trimEnd()}</pre> : <code>{text}</code>}
-            <Copy text={text} what={name} />
-          </span>
-        )}
-        {hint && <p class="hint">{hint}</p>}
-      </dd>
-    </div>
   );
 }
 

@@ -1,7 +1,7 @@
 // What shall the new environment be? A form that shows what the quota leaves.
-import { useMemo, useState } from "preact/hooks";
-import { freshKey, post } from "../api";
-import { useAct } from "../asked";
+import { useState } from "preact/hooks";
+import { post } from "../api";
+import { useAct, useOnce } from "../asked";
 import { t } from "../i18n/words";
 import { Button, LinkButton } from "../parts/button";
 import { AreaField, CheckField, SelectField, TextField } from "../parts/field";
@@ -36,9 +36,7 @@ export function Create() {
   const [keys, setKeys] = useState("");
   const [ranges, setRanges] = useState("");
   const [image, setImage] = useState("");
-  // a second press after an unclear answer is the same request
-  const key = useMemo(freshKey, []);
-  const [tries, setTries] = useState(0);
+  const once = useOnce();
   const { busy, problem, act } = useAct();
   const quota = useQuota();
   const resources: Resources = { cpu: numberOf(cpu), memory: numberOf(memory), storage: numberOf(storage), gpu: numberOf(gpu) };
@@ -55,15 +53,9 @@ export function Create() {
         ssh_public_keys: linesOf(keys),
         allow_list: linesOf(ranges),
       };
-      try {
-        const made = await post<{ env_id: string; ssh_password: string | null; jupyter_url: string | null }>("/api/environments", body, `${key}-${tries}`);
-        rememberShown(made.body.env_id, made.body.ssh_password);
-        go(`/environments/${made.body.env_id}`);
-      } catch (error) {
-        // a request that was refused is another one when it is corrected
-        setTries((before) => before + 1);
-        throw error;
-      }
+      const made = await once((key) => post<{ env_id: string; ssh_password: string | null }>("/api/environments", body, key));
+      rememberShown(made.body.env_id, made.body.ssh_password);
+      go(`/environments/${made.body.env_id}`);
     });
 
   return (

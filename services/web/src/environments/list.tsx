@@ -1,17 +1,17 @@
 // Which environments are there, and how are they now?
 import { useMemo, useRef, useState } from "preact/hooks";
-import { fresh, get, query } from "../api";
+import { fresh, get } from "../api";
 import type { Page } from "../api";
 import { useAsked } from "../asked";
 import { useHappenings } from "../happenings";
 import { t } from "../i18n/words";
-import { Button, LinkButton } from "../parts/button";
+import { PAGE } from "../listed";
+import { LinkButton } from "../parts/button";
 import { Copy } from "../parts/copy";
-import { Nothing, Trouble, Waiting } from "../parts/notice";
+import { LeadingRow } from "../parts/leading_row";
+import { More } from "../parts/more";
+import { Nothing, Unanswered } from "../parts/notice";
 import { Ago } from "../parts/time";
-import { asProblem } from "../problem";
-import { say } from "../parts/toast";
-import { go } from "../router";
 import { mayWrite, me } from "../session";
 import { amount } from "../shown";
 import type { Event } from "../sse";
@@ -19,8 +19,6 @@ import { Badge } from "./badge";
 import { comesUp } from "./environment";
 import type { Environment } from "./environment";
 import { QuotaStrip } from "./quota";
-
-const PAGE = 100;
 
 /** Newest first; deleted ones are not there. */
 function merged(known: Environment[], seen: Environment): Environment[] {
@@ -48,17 +46,6 @@ export function Environments() {
       .catch(() => undefined);
   };
   useHappenings({ onBegin: asked.again, onEvent }, [asked.again, asked.set]);
-
-  const more = async () => {
-    const cursor = asked.value?.next_cursor;
-    if (!cursor) return;
-    try {
-      const { body } = await get<Page<Environment>>(query("/api/environments", { limit: PAGE, cursor }));
-      asked.set((page) => ({ ...body, items: [...page.items, ...body.items] }));
-    } catch (error) {
-      say(asProblem(error).title, "bad");
-    }
-  };
 
   const shown = useMemo(() => {
     const wanted = text.trim().toLowerCase();
@@ -88,8 +75,7 @@ export function Environments() {
         </div>
       </header>
       <QuotaStrip />
-      {asked.problem && <Trouble problem={asked.problem} again={asked.again} />}
-      {!asked.value && !asked.problem && <Waiting />}
+      <Unanswered asked={asked} />
       {asked.value && asked.value.items.length === 0 && (
         <Nothing icon="cube" title={t("environments.none")}>
           <p>{t("environments.none.hint")}</p>
@@ -97,11 +83,7 @@ export function Environments() {
       )}
       {asked.value && asked.value.items.length > 0 && shown.length === 0 && <Nothing icon="search" title={t("environments.unmatched")} />}
       {shown.length > 0 && <Table items={shown} />}
-      {asked.value?.next_cursor && (
-        <p class="more">
-          <Button onPress={() => void more()}>{t("more")}</Button>
-        </p>
-      )}
+      <More asked={asked} path="/api/environments" />
     </main>
   );
 }
@@ -134,14 +116,8 @@ function Table({ items }: { items: Environment[] }) {
 
 function Row({ environment: it, owners }: { environment: Environment; owners: boolean }) {
   const page = `/environments/${it.env_id}`;
-  const open = (click: MouseEvent) => {
-    // the whole row leads there; what is a control in itself does not
-    if (click.target instanceof Element && click.target.closest("a, button")) return;
-    if (getSelection()?.toString()) return;
-    go(page);
-  };
   return (
-    <tr onClick={open} class="leads">
+    <LeadingRow to={page}>
       <th scope="row">
         <a class="row-name" href={page}>
           {it.name}
@@ -170,7 +146,7 @@ function Row({ environment: it, owners }: { environment: Environment; owners: bo
       <td class="row-actions">
         {it.status === "running" && mayWrite() && <LinkButton kind="quiet" icon="terminal" to={`/terminal/${it.env_id}`} label={t("terminal.open_in", { name: it.name })} />}
       </td>
-    </tr>
+    </LeadingRow>
   );
 }
 

@@ -6,7 +6,8 @@ import { useFollowed } from "../happenings";
 import { t } from "../i18n/words";
 import { Button } from "../parts/button";
 import { Confirm } from "../parts/dialog";
-import { Trouble, Waiting } from "../parts/notice";
+import { Fact } from "../parts/fact";
+import { Trouble, Unanswered } from "../parts/notice";
 import { Tabs } from "../parts/tabs";
 import { Ago } from "../parts/time";
 import { mayWrite } from "../session";
@@ -34,8 +35,7 @@ export function Show({ id }: { id: string }) {
       <nav class="crumbs" aria-label={t("crumbs")}>
         <a href="/environments">{t("environments")}</a>
       </nav>
-      {asked.problem && <Trouble problem={asked.problem} again={asked.again} />}
-      {!it && !asked.problem && <Waiting />}
+      <Unanswered asked={asked} />
       {it && <Whole it={it} onAsked={asked.again} />}
     </main>
   );
@@ -83,38 +83,18 @@ function Details({ it }: { it: Environment }) {
     <section class="panel details" aria-labelledby="details-title">
       <h2 id="details-title">{t("details")}</h2>
       <dl class="facts">
-        <div class="fact">
-          <dt>{t("resources")}</dt>
-          <dd>{resourcesText(it)}</dd>
-        </div>
-        {it.resources.storage > 0 && (
-          <div class="fact">
-            <dt>{t("create.storage")}</dt>
-            <dd>{t("amount.gib", { n: it.resources.storage })}</dd>
-          </div>
-        )}
-        <div class="fact">
-          <dt>{t("create.image")}</dt>
-          <dd>
-            <code>{it.image}</code>
-          </dd>
-        </div>
-        <div class="fact">
-          <dt>{t("owner")}</dt>
-          <dd>
-            {it.owner} <span class="muted">({it.tenant_id})</span>
-          </dd>
-        </div>
-        <div class="fact">
-          <dt>{t("created")}</dt>
-          <dd>
-            <Ago time={it.created_at} />
-          </dd>
-        </div>
-        <div class="fact">
-          <dt>{t("ends")}</dt>
-          <dd>{it.expires_at ? <time dateTime={it.expires_at}>{instant(it.expires_at)}</time> : <span class="muted">{t("create.life.unbounded")}</span>}</dd>
-        </div>
+        <Fact name={t("resources")}>{resourcesText(it)}</Fact>
+        {it.resources.storage > 0 && <Fact name={t("create.storage")}>{t("amount.gib", { n: it.resources.storage })}</Fact>}
+        <Fact name={t("create.image")}>
+          <code>{it.image}</code>
+        </Fact>
+        <Fact name={t("owner")}>
+          {it.owner} <span class="muted">({it.tenant_id})</span>
+        </Fact>
+        <Fact name={t("created")}>
+          <Ago time={it.created_at} />
+        </Fact>
+        <Fact name={t("ends")}>{it.expires_at ? <time dateTime={it.expires_at}>{instant(it.expires_at)}</time> : <span class="muted">{t("create.life.unbounded")}</span>}</Fact>
       </dl>
     </section>
   );

@@ -10,7 +10,7 @@ import { clock, instant } from "../shown";
 import { follow } from "../sse";
 import type { Event, Following } from "../sse";
 
-const KINDS = ["env", "login", "session", "credential", "ssh_key", "port", "quota", "tenant", "user", "sign_in", "token", "request"];
+const KINDS = ["env", "login", "session", "credential", "ssh_key", "server", "access", "relay", "batch", "command", "port", "quota", "tenant", "user", "sign_in", "token", "request"];
 /** Rows on the page; older ones go. */
 const SHOWN_MAX = 500;
 const TIME_S = { hour: 3600, day: 86_400 };
@@ -112,6 +112,19 @@ function useStream(kind: string, id: string, since: (typeof SINCE)[number], paus
   return { events, state, problem, clear: () => setEvents([]) };
 }
 
+/** Ids say of what they are; some of it has a page. */
+const PAGES: [string, string][] = [
+  ["env-", "/environments/"],
+  ["srv-", "/servers/"],
+  ["bat-", "/batches/"],
+];
+
+function Of({ id }: { id: string }) {
+  const page = PAGES.find(([prefix]) => id.startsWith(prefix))?.[1];
+  const text = <code class="breaks">{id}</code>;
+  return page ? <a href={page + id}>{text}</a> : text;
+}
+
 function Row({ event }: { event: Event }) {
   const [open, setOpen] = useState(false);
   const whole = JSON.stringify(event.data, null, 2);
@@ -136,7 +149,7 @@ function Row({ event }: { event: Event }) {
           <code class="row-id">{event.type}</code>
         </th>
         <td data-label={t("events.id")}>
-          {event.aggregateid.startsWith("env-") ? <a href={`/environments/${event.aggregateid}`}><code>{event.aggregateid}</code></a> : <code class="breaks">{event.aggregateid}</code>}
+          <Of id={event.aggregateid} />
         </td>
         <td data-label={t("events.actor")}>
           <code class="breaks">{event.actor}</code>

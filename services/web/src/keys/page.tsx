@@ -7,7 +7,7 @@ import { t } from "../i18n/words";
 import { Button } from "../parts/button";
 import { Confirm } from "../parts/dialog";
 import { AreaField, TextField } from "../parts/field";
-import { Nothing, Trouble, Waiting } from "../parts/notice";
+import { Nothing, Trouble, Unanswered } from "../parts/notice";
 import { Ago } from "../parts/time";
 import { say } from "../parts/toast";
 import { mayWrite, me } from "../session";
@@ -33,8 +33,7 @@ export function Keys() {
       </header>
       <p class="lead">{t("keys.lead")}</p>
       {mayWrite() && <Add onAdded={asked.again} />}
-      {asked.problem && <Trouble problem={asked.problem} again={asked.again} />}
-      {!asked.value && !asked.problem && <Waiting />}
+      <Unanswered asked={asked} />
       {asked.value?.length === 0 && <Nothing icon="key" title={t("keys.none")} />}
       {asked.value && asked.value.length > 0 && (
         <table class="rows">

@@ -1,5 +1,6 @@
 // What is shown where something else should be? Waiting, nothing there yet, or what went wrong.
 import type { ComponentChildren } from "preact";
+import type { Asked } from "../asked";
 import { t } from "../i18n/words";
 import type { Problem } from "../problem";
 import { Button } from "./button";
@@ -12,6 +13,12 @@ export function Waiting() {
       <span class="spinner" aria-hidden="true" /> {t("loading")}
     </p>
   );
+}
+
+/** What is shown of a read beside its value: its problem, or that it is waited for. */
+export function Unanswered({ asked }: { asked: Pick<Asked<unknown>, "value" | "problem" | "again"> }) {
+  if (asked.problem) return <Trouble problem={asked.problem} again={asked.again} />;
+  return asked.value === undefined ? <Waiting /> : null;
 }
 
 export function Nothing({ icon, title, children }: { icon: IconName; title: string; children?: ComponentChildren }) {

@@ -1,15 +1,16 @@
 // What was on the terminals of this environment? Each recording, to be looked at again or taken along.
 import { useEffect, useState } from "preact/hooks";
 import type { ComponentType } from "preact";
-import { fresh, get, getText, query } from "../api";
-import type { Page } from "../api";
+import { getText } from "../api";
 import { useAsked } from "../asked";
 import type { Environment } from "../environments/environment";
 import { entranceText } from "../environments/sessions";
-import { useFollowed } from "../happenings";
 import { t } from "../i18n/words";
+import { useListed } from "../listed";
 import { Button } from "../parts/button";
-import { Nothing, Trouble, Waiting } from "../parts/notice";
+import { More } from "../parts/more";
+import { Nothing, Trouble, Unanswered, Waiting } from "../parts/notice";
+import { save } from "../parts/save";
 import { Ago } from "../parts/time";
 import { say } from "../parts/toast";
 import { asProblem } from "../problem";
@@ -19,44 +20,23 @@ import { pathOf } from "./recording";
 import type { Recording } from "./recording";
 import { Switch } from "./switch";
 
-const PAGE = 50;
-
 export function Recordings({ it }: { it: Environment }) {
   const path = `/api/environments/${it.env_id}/recordings`;
-  const asked = useFollowed(
-    async (signal) => (await get<Page<Recording>>(fresh(path, { limit: PAGE }), signal)).body,
-    (event) => event.kind === "session",
-    [path],
-  );
+  const asked = useListed<Recording>(path, {}, (event) => event.kind === "session");
   const [chosen, choose] = useState<Recording | null>(null);
-  const more = async () => {
-    const cursor = asked.value?.next_cursor;
-    if (!cursor) return;
-    try {
-      const { body } = await get<Page<Recording>>(query(path, { limit: PAGE, cursor }));
-      asked.set((page) => ({ ...body, items: [...page.items, ...body.items] }));
-    } catch (error) {
-      say(asProblem(error).title, "bad");
-    }
-  };
   const items = asked.value?.items ?? [];
   return (
     <>
       <Switch tenant={it.tenant_id} />
       {chosen && <Replay recording={chosen} onClose={() => choose(null)} key={chosen.recording_id} />}
-      {asked.problem && !asked.value && <Trouble problem={asked.problem} again={asked.again} />}
-      {!asked.value && !asked.problem && <Waiting />}
+      <Unanswered asked={asked} />
       {asked.value && items.length === 0 && (
         <Nothing icon="record" title={t("recordings.none")}>
           <p>{t("recordings.none.hint")}</p>
         </Nothing>
       )}
       {items.length > 0 && <Table items={items} chosen={chosen} onChoose={choose} />}
-      {asked.value?.next_cursor && (
-        <p class="more">
-          <Button onPress={() => void more()}>{t("more")}</Button>
-        </p>
-      )}
+      <More asked={asked} path={path} />
     </>
   );
 }
@@ -88,7 +68,7 @@ function Table({ items, chosen, onChoose }: { items: Recording[]; chosen: Record
 function Row({ recording: it, chosen, onChoose }: { recording: Recording; chosen: boolean; onChoose(): void }) {
   const take = async () => {
     try {
-      save(await getText(pathOf(it)), `${it.recording_id}.cast`);
+      save(new Blob([await getText(pathOf(it))], { type: "application/x-asciicast" }), `${it.recording_id}.cast`);
     } catch (error) {
       say(asProblem(error).title, "bad");
     }
@@ -120,15 +100,6 @@ function Row({ recording: it, chosen, onChoose }: { recording: Recording; chosen
       </td>
     </tr>
   );
-}
-
-function save(text: string, name: string): void {
-  const address = URL.createObjectURL(new Blob([text], { type: "application/x-asciicast" }));
-  const link = document.createElement("a");
-  link.href = address;
-  link.download = name;
-  link.click();
-  URL.revokeObjectURL(address);
 }
 
 /** The player is large; it comes when it is wanted. */

@@ -1,29 +1,18 @@
 // What is said of a server? One form, to register it and to change it; a secret that is kept is not shown.
-import { useMemo, useState } from "preact/hooks";
-import { freshKey, patch, post } from "../api";
-import { useAct } from "../asked";
+import { useState } from "preact/hooks";
+import { patch, post } from "../api";
+import { useAct, useOnce } from "../asked";
 import { t } from "../i18n/words";
+import { labelsFrom, labelsOf, wordsOf } from "../labels";
 import { Button, LinkButton } from "../parts/button";
 import { AreaField, CheckField, SelectField, TextField } from "../parts/field";
 import { Trouble } from "../parts/notice";
 import { say } from "../parts/toast";
 import { go } from "../router";
-import { labelsOf } from "./server";
 import type { Saved, Server } from "./server";
 
 /** `kept`: what is stored stays. */
 type Method = "kept" | "password" | "private_key" | "certificate";
-
-/** Words between blanks and commas. */
-const wordsOf = (text: string) => text.split(/[\s,]+/).filter((part) => part !== "");
-
-function labelsFrom(text: string): Record<string, string> {
-  const pairs = wordsOf(text).map((word) => {
-    const at = word.indexOf("=");
-    return at < 0 ? ([word, ""] as const) : ([word.slice(0, at), word.slice(at + 1)] as const);
-  });
-  return Object.fromEntries(pairs);
-}
 
 export function ServerForm({ it, onSaved }: { it?: Server; onSaved?(saved: Saved): void }) {
   const [name, setName] = useState(it?.name ?? "");
@@ -37,9 +26,7 @@ export function ServerForm({ it, onSaved }: { it?: Server; onSaved?(saved: Saved
   const [groups, setGroups] = useState(it?.groups.join(" ") ?? "");
   const [labels, setLabels] = useState(it ? labelsOf(it).join(" ") : "");
   const [test, setTest] = useState(true);
-  // a second press after an unclear answer is the same request
-  const key = useMemo(freshKey, []);
-  const [tries, setTries] = useState(0);
+  const once = useOnce();
   const { busy, problem, act } = useAct();
   const save = () =>
     act(async () => {
@@ -56,20 +43,14 @@ export function ServerForm({ it, onSaved }: { it?: Server; onSaved?(saved: Saved
         labels: labelsFrom(labels),
         test,
       };
-      try {
-        const once = `${key}-${tries}`;
-        const saved = it ? await patch<Saved>(`/api/servers/${it.server_id}`, body, once) : await post<Saved>("/api/servers", body, once);
-        setSecret("");
-        setPassphrase("");
-        if (it) {
-          setMethod("kept");
-          say(t("server.saved"));
-        } else go(`/servers/${saved.body.server_id}`);
-        onSaved?.(saved.body);
-      } finally {
-        // a request that was answered is another one when something is corrected
-        setTries((before) => before + 1);
-      }
+      const saved = await once((key) => (it ? patch<Saved>(`/api/servers/${it.server_id}`, body, key) : post<Saved>("/api/servers", body, key)));
+      setSecret("");
+      setPassphrase("");
+      if (it) {
+        setMethod("kept");
+        say(t("server.saved"));
+      } else go(`/servers/${saved.body.server_id}`);
+      onSaved?.(saved.body);
     });
   const methods: Method[] = it ? ["kept", "password", "private_key", "certificate"] : ["password", "private_key", "certificate"];
   const isMissing = (method === "password" || method === "private_key") && secret === "";

@@ -1,38 +1,23 @@
 // Which servers are there, and does one get in?
 import { useMemo, useState } from "preact/hooks";
-import { fresh, get, query } from "../api";
-import type { Page } from "../api";
-import { useFollowed } from "../happenings";
 import { t } from "../i18n/words";
-import { Button, LinkButton } from "../parts/button";
-import { Nothing, Trouble, Waiting } from "../parts/notice";
+import { labelsOf } from "../labels";
+import { useListed } from "../listed";
+import { LinkButton } from "../parts/button";
+import { LeadingRow } from "../parts/leading_row";
+import { More } from "../parts/more";
+import { Nothing, Unanswered } from "../parts/notice";
 import { Ago } from "../parts/time";
-import { say } from "../parts/toast";
-import { asProblem } from "../problem";
-import { go } from "../router";
 import { Badge } from "./badge";
-import { keepsServers, labelsOf, placeOf } from "./server";
+import { SelectBox, Selection } from "./selection";
+import type { Choosing, Chosen } from "./selection";
+import { keepsServers, mayRun, placeOf } from "./server";
 import type { Server } from "./server";
-
-const PAGE = 100;
 
 export function Servers() {
   const [text, setText] = useState("");
-  const asked = useFollowed(
-    async (signal) => (await get<Page<Server>>(fresh("/api/servers", { limit: PAGE }), signal)).body,
-    (event) => event.kind === "server" || event.kind === "access",
-    [],
-  );
-  const more = async () => {
-    const cursor = asked.value?.next_cursor;
-    if (!cursor) return;
-    try {
-      const { body } = await get<Page<Server>>(query("/api/servers", { limit: PAGE, cursor }));
-      asked.set((page) => ({ ...body, items: [...page.items, ...body.items] }));
-    } catch (error) {
-      say(asProblem(error).title, "bad");
-    }
-  };
+  const [chosen, setChosen] = useState<Chosen>(new Map());
+  const asked = useListed<Server>("/api/servers", {}, (event) => event.kind === "server" || event.kind === "access");
   const shown = useMemo(() => {
     const wanted = text.trim().toLowerCase();
     const items = asked.value?.items ?? [];
@@ -60,29 +45,31 @@ export function Servers() {
           )}
         </div>
       </header>
-      {asked.problem && <Trouble problem={asked.problem} again={asked.again} />}
-      {!asked.value && !asked.problem && <Waiting />}
+      <Unanswered asked={asked} />
       {asked.value && asked.value.items.length === 0 && (
         <Nothing icon="server" title={t("servers.none")}>
           <p>{t(keepsServers() ? "servers.none.hint" : "servers.none.granted")}</p>
         </Nothing>
       )}
       {asked.value && asked.value.items.length > 0 && shown.length === 0 && <Nothing icon="search" title={t("servers.unmatched")} />}
-      {shown.length > 0 && <Table items={shown} />}
-      {asked.value?.next_cursor && (
-        <p class="more">
-          <Button onPress={() => void more()}>{t("more")}</Button>
-        </p>
-      )}
+      <Selection shown={shown} chosen={chosen} onChosen={setChosen} />
+      {shown.length > 0 && <Table items={shown} chosen={chosen} onChosen={setChosen} />}
+      <More asked={asked} path="/api/servers" />
     </main>
   );
 }
 
-function Table({ items }: { items: Server[] }) {
+function Table({ items, ...choosing }: { items: Server[] } & Choosing) {
+  const selects = items.some(mayRun);
   return (
     <table class="rows servers">
       <thead>
         <tr>
+          {selects && (
+            <th scope="col">
+              <span class="off-screen">{t("servers.selection")}</span>
+            </th>
+          )}
           <th scope="col">{t("name")}</th>
           <th scope="col">{t("status")}</th>
           <th scope="col">{t("server.place")}</th>
@@ -95,24 +82,19 @@ function Table({ items }: { items: Server[] }) {
       </thead>
       <tbody>
         {items.map((each) => (
-          <Row key={each.server_id} it={each} />
+          <Row key={each.server_id} it={each} selects={selects} {...choosing} />
         ))}
       </tbody>
     </table>
   );
 }
 
-function Row({ it }: { it: Server }) {
+function Row({ it, selects, chosen, onChosen }: { it: Server; selects: boolean } & Choosing) {
   const page = `/servers/${it.server_id}`;
-  const open = (click: MouseEvent) => {
-    // the whole row leads there; what is a control in itself does not
-    if (click.target instanceof Element && click.target.closest("a, button")) return;
-    if (getSelection()?.toString()) return;
-    go(page);
-  };
   const sorted = [it.zone, ...it.groups, ...labelsOf(it)].filter((part) => part !== null);
   return (
-    <tr onClick={open} class="leads">
+    <LeadingRow to={page}>
+      {selects && <SelectBox it={it} chosen={chosen} onChosen={onChosen} />}
       <th scope="row">
         <a class="row-name" href={page}>
           {it.name}
@@ -133,6 +115,6 @@ function Row({ it }: { it: Server }) {
       <td class="row-actions">
         {it.may.includes("terminal") && <LinkButton kind="quiet" icon="terminal" to={`/terminal/${it.server_id}`} label={t("terminal.open_in", { name: it.name })} />}
       </td>
-    </tr>
+    </LeadingRow>
   );
 }

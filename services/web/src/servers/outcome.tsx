@@ -1,6 +1,7 @@
 // How did a test go? In words of the page where it has some; the server's own words, which know more, below.
-import { isKey, t } from "../i18n/words";
+import { t } from "../i18n/words";
 import { Icon } from "../parts/icon";
+import { classText } from "../problem";
 import type { Test } from "./server";
 
 export function Outcome({ test }: { test: Test }) {
@@ -15,12 +16,11 @@ export function Outcome({ test }: { test: Test }) {
       </div>
     );
   }
-  const key = `problem.${test.class}`;
   return (
     <div class="trouble" role="alert" data-class={test.class}>
       <Icon name="alert" />
       <div>
-        <p class="trouble-title">{isKey(key) ? t(key) : test.class}</p>
+        <p class="trouble-title">{test.class && classText(test.class)}</p>
         {test.reason && <p class="trouble-detail">{test.reason}</p>}
         {test.suggestion && (
           <p class="trouble-detail">

@@ -58,4 +58,4 @@ export function placeOf({ username, host, port }: Server): string {
   return `${username}@${at}${port === 22 ? "" : `:${port}`}`;
 }
 
-export const labelsOf = ({ labels }: Server): string[] => Object.entries(labels).map(([key, value]) => `${key}=${value}`);
+export const mayRun = ({ may }: Server) => may.includes("command");

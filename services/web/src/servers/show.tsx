@@ -4,15 +4,17 @@ import { del, fresh, get, post } from "../api";
 import { useAct } from "../asked";
 import { useFollowed } from "../happenings";
 import { t } from "../i18n/words";
+import { labelsOf } from "../labels";
 import { Button, LinkButton } from "../parts/button";
 import { Confirm } from "../parts/dialog";
-import { Trouble, Waiting } from "../parts/notice";
+import { Fact } from "../parts/fact";
+import { Trouble, Unanswered } from "../parts/notice";
 import { say } from "../parts/toast";
 import { go } from "../router";
 import { Badge } from "./badge";
 import { ServerForm } from "./form";
 import { Outcome } from "./outcome";
-import { keepsServers, labelsOf, placeOf } from "./server";
+import { keepsServers, placeOf } from "./server";
 import type { Server, Test } from "./server";
 
 export function ShowServer({ id }: { id: string }) {
@@ -24,8 +26,7 @@ export function ShowServer({ id }: { id: string }) {
   const it = asked.value;
   return (
     <main id="main">
-      {asked.problem && <Trouble problem={asked.problem} again={asked.again} />}
-      {!it && !asked.problem && <Waiting />}
+      <Unanswered asked={asked} />
       {it && <Known it={it} again={asked.again} />}
     </main>
   );
@@ -69,12 +70,12 @@ function Known({ it, again }: { it: Server; again(): void }) {
       <section class="panel">
         <h2>{t("server.known")}</h2>
         <dl class="facts">
-          <Fact name={t("server.host_key")} text={it.host_key_fingerprint} />
-          <Fact name={t("server.method")} text={t(`server.method.${it.method}`)} />
-          <Fact name={t("server.zone")} text={it.zone} />
-          <Fact name={t("server.groups")} text={it.groups.join(", ") || null} />
-          <Fact name={t("server.labels")} text={labelsOf(it).join(", ") || null} />
-          <Fact name={t("server.may")} text={it.may.map((right) => t(`server.may.${right}`)).join(", ")} />
+          <Fact name={t("server.host_key")}>{it.host_key_fingerprint}</Fact>
+          <Fact name={t("server.method")}>{t(`server.method.${it.method}`)}</Fact>
+          <Fact name={t("server.zone")}>{it.zone}</Fact>
+          <Fact name={t("server.groups")}>{it.groups.join(", ") || null}</Fact>
+          <Fact name={t("server.labels")}>{labelsOf(it).join(", ") || null}</Fact>
+          <Fact name={t("server.may")}>{it.may.map((right) => t(`server.may.${right}`)).join(", ")}</Fact>
         </dl>
       </section>
       {keepsServers() && (
@@ -85,15 +86,6 @@ function Known({ it, again }: { it: Server; again(): void }) {
       )}
       {removing && <Remove it={it} onClose={() => setRemoving(false)} />}
     </>
-  );
-}
-
-function Fact({ name, text }: { name: string; text: string | null }) {
-  return (
-    <div class="fact">
-      <dt>{name}</dt>
-      <dd>{text === null ? <span class="muted">{t("not_yet")}</span> : <span class="breaks">{text}</span>}</dd>
-    </div>
   );
 }
 
@@ -113,8 +105,8 @@ function ChangedKey({ it, seen, again }: { it: Server; seen: string; again(): vo
       <h2>{t("server.host_key.changed")}</h2>
       <p>{t("server.host_key.changed.hint")}</p>
       <dl class="facts">
-        <Fact name={t("server.host_key.believed")} text={it.host_key_fingerprint} />
-        <Fact name={t("server.host_key.seen")} text={seen} />
+        <Fact name={t("server.host_key.believed")}>{it.host_key_fingerprint}</Fact>
+        <Fact name={t("server.host_key.seen")}>{seen}</Fact>
       </dl>
       {keepsServers() && (
         <footer class="actions">
