@@ -94,7 +94,8 @@ async fn a_server_that_is_well_is_found_well() {
 /// A connection that sshd has taken: whoever looked before may still count against its limit.
 async fn let_in(port: u16) -> tokio::net::TcpStream {
     harness::eventually("sshd takes a stranger", Duration::from_secs(10), || async {
-        let mut stranger = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.map_err(|e| e.to_string())?;
+        let mut stranger =
+            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.map_err(|e| e.to_string())?;
         let mut said = [0; 4];
         stranger.read_exact(&mut said).await.map_err(|error| error.to_string())?;
         if said == *b"SSH-" { Ok(stranger) } else { Err(format!("{said:?}")) }

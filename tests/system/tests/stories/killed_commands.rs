@@ -347,8 +347,8 @@ async fn said_as_written(
     for batch in batches {
         for id in batch.commands.values().filter(|id| outcomes[*id] == Outcome::Completed) {
             let shown = api.get(&format!("/api/commands/{id}")).await?.expect(200)?.body;
-            // relays of others say in this way that they did not get through
-            if shown["exit_code"] == 1 {
+            // so relays of others say that they did not get through, or that it broke off
+            if shown["exit_code"] != 0 {
                 continue;
             }
             let said = api.get(&format!("/api/commands/{id}/stdout")).await?.expect(200)?;
