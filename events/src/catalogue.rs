@@ -247,6 +247,7 @@ catalogue! {
     Relay "relay" RelayEvent {
         RelayRegistered 1, rule "relay/register.rs", by ["api"], reacts ["relay"], tables ["relays"];
         RelayKeyRotated 1, rule "relay/rotate_key.rs", by ["api"], reacts [], tables ["relays"];
+        RelayAccepted 1, rule "relay/accept.rs", by ["api"], reacts ["relay"], tables ["relays"];
         RelayRevoked 1, rule "relay/revoke.rs", by ["api"], reacts ["relay"], tables ["relays"];
         RelayConnected 1, rule "relay/connect.rs", by ["relay"], reacts ["relay"], tables ["relays"];
         RelayDisconnected 1, rule "relay/connect.rs", by ["relay"], reacts ["relay"], tables ["relays"];

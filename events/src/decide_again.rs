@@ -306,6 +306,7 @@ fn relay(case: &Case<'_>, event: &RelayEvent, at: DateTime<Utc>) -> Decided {
         RelayEvent::RelayKeyRotated(rotated) => {
             case.on(|state| rotate_key(state, &rotated.digest, rotated.previous_until))
         }
+        RelayEvent::RelayAccepted(_) => case.on(crate::relay::accept::accept),
         RelayEvent::RelayRevoked(_) => case.on(crate::relay::revoke::revoke),
         RelayEvent::RelayConnected(connected) => case.on(|state: &Relay| {
             let previous = state.previous.as_ref().filter(|_| connected.previous_key);

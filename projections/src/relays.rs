@@ -22,6 +22,8 @@ pub struct RelayRow {
     pub relay_id: RelayId,
     pub tenant: TenantId,
     pub settings: RelaySettings,
+    /// It registered itself and waits to be accepted.
+    pub pending: bool,
     pub revoked: bool,
     pub epoch: u64,
     /// Where it is connected now.
@@ -47,7 +49,7 @@ pub struct Filter {
     pub connected: Option<bool>,
 }
 
-const COLUMNS: &str = "relay_id, tenant, settings, revoked, epoch, hub, host(address) AS address, client, \
+const COLUMNS: &str = "relay_id, tenant, settings, pending, revoked, epoch, hub, host(address) AS address, client, \
     changed_at, reason, created_at, updated_at, created_seq, seq";
 
 /// One relay, a revoked one too; `tenant: None` looks in all.
@@ -104,6 +106,7 @@ impl FromRow<'_, PgRow> for RelayRow {
             relay_id: get_parsed(row, "relay_id")?,
             tenant: get_parsed(row, "tenant")?,
             settings: row.try_get::<Json<_>, _>("settings")?.0,
+            pending: row.try_get("pending")?,
             revoked: row.try_get("revoked")?,
             epoch: get_unsigned(row, "epoch")?,
             hub: get_parsed_option(row, "hub")?,
@@ -172,6 +175,7 @@ fn apply(row: Option<RelayRow>, recorded: &Recorded, event: &RelayEvent) -> Resu
                 .map_err(|error| RowError::Unfit(error.to_string()))?,
             tenant: recorded.subject.tenant.clone(),
             settings: registered.settings.clone(),
+            pending: false,
             revoked: false,
             epoch: 0,
             hub: None,
@@ -192,6 +196,7 @@ fn apply(row: Option<RelayRow>, recorded: &Recorded, event: &RelayEvent) -> Resu
     // what is connected is decided where everybody decides it
     let mut relay = Relay {
         settings: Some(row.settings.clone()),
+        pending: row.pending,
         revoked: row.revoked,
         epoch: row.epoch,
         connected: row.hub.clone(),
@@ -211,29 +216,31 @@ fn apply(row: Option<RelayRow>, recorded: &Recorded, event: &RelayEvent) -> Resu
                 (row.changed_at, row.reason) = (Some(at), Some(ended.reason.clone()));
             }
         }
-        RelayEvent::RelayKeyRotated(_) | RelayEvent::RelayRevoked(_) => {}
+        RelayEvent::RelayAccepted(_) | RelayEvent::RelayKeyRotated(_) | RelayEvent::RelayRevoked(_) => {}
     }
     if let Some(settings) = relay.settings {
         row.settings = settings;
     }
-    (row.revoked, row.epoch, row.hub) = (relay.revoked, relay.epoch, relay.connected);
+    (row.pending, row.revoked) = (relay.pending, relay.revoked);
+    (row.epoch, row.hub) = (relay.epoch, relay.connected);
     (row.updated_at, row.seq) = (at, recorded.seq);
     Ok(row)
 }
 
 const STORE: &str = "INSERT INTO relays (relay_id, tenant, name, zone, settings, revoked, epoch, connected, hub, \
-    address, client, changed_at, reason, created_at, updated_at, created_seq, seq) \
+    address, client, changed_at, reason, created_at, updated_at, created_seq, seq, pending) \
     SELECT relay_id, tenant, name, zone, settings, revoked, epoch, connected, hub, address::inet, client, \
-    changed_at, reason, created_at, updated_at, created_seq, seq \
+    changed_at, reason, created_at, updated_at, created_seq, seq, pending \
     FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::boolean[], $7::bigint[], \
     $8::boolean[], $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::text[], $14::timestamptz[], \
-    $15::timestamptz[], $16::bigint[], $17::bigint[]) AS r(relay_id, tenant, name, zone, settings, revoked, \
-    epoch, connected, hub, address, client, changed_at, reason, created_at, updated_at, created_seq, seq) \
+    $15::timestamptz[], $16::bigint[], $17::bigint[], $18::boolean[]) AS r(relay_id, tenant, name, zone, settings, \
+    revoked, epoch, connected, hub, address, client, changed_at, reason, created_at, updated_at, created_seq, seq, \
+    pending) \
     ON CONFLICT (relay_id) DO UPDATE SET name = EXCLUDED.name, zone = EXCLUDED.zone, \
     settings = EXCLUDED.settings, revoked = EXCLUDED.revoked, epoch = EXCLUDED.epoch, \
     connected = EXCLUDED.connected, hub = EXCLUDED.hub, address = EXCLUDED.address, client = EXCLUDED.client, \
     changed_at = EXCLUDED.changed_at, reason = EXCLUDED.reason, updated_at = EXCLUDED.updated_at, \
-    seq = EXCLUDED.seq";
+    seq = EXCLUDED.seq, pending = EXCLUDED.pending";
 
 async fn store(connection: &mut PgConnection, rows: &[RelayRow]) -> Result<(), RowError> {
     sqlx::query(STORE)
@@ -254,6 +261,7 @@ async fn store(connection: &mut PgConnection, rows: &[RelayRow]) -> Result<(), R
         .bind(column(rows, |row| row.updated_at))
         .bind(column(rows, |row| seq(row.created_seq)))
         .bind(column(rows, |row| seq(row.seq)))
+        .bind(column(rows, |row| row.pending))
         .execute(connection)
         .await?;
     Ok(())

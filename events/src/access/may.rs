@@ -38,6 +38,7 @@ pub fn rights(
     match person.role {
         Role::Admin | Role::Operator => Right::ALL.into(),
         Role::Auditor => [Right::Facts].into(),
+        Role::Enroller => BTreeSet::new(),
         Role::Developer => scopes_of(server, settings)
             .iter()
             .filter_map(|scope| access.grants.get(scope))
@@ -52,6 +53,7 @@ pub fn rights(
 pub fn visible(access: &Access, person: Person<'_>, now: DateTime<Utc>) -> Visible {
     match person.role {
         Role::Admin | Role::Operator | Role::Auditor => Visible::All,
+        Role::Enroller => Visible::In(BTreeSet::new()),
         Role::Developer => {
             let counts = |grants: &[Grant]| grants.iter().any(|grant| counts(access, grant, person, now));
             let scopes = access.grants.iter().filter(|(_, grants)| counts(grants));

@@ -29,6 +29,9 @@ pub fn connect(state: &Relay, knock: &Knock, now: DateTime<Utc>) -> Decision<Rel
     if state.revoked {
         return Err(RelayRefusal::Revoked);
     }
+    if state.pending {
+        return Err(RelayRefusal::Pending);
+    }
     if let Some(address) = knock.address
         && !settings.addresses.is_empty()
         && !settings.addresses.iter().any(|range| range.contains(&address))
@@ -111,7 +114,7 @@ mod tests {
     fn addresses_bind_when_there_are_some() {
         let addresses = vec!["10.0.0.0/30".parse().unwrap()];
         let settings = RelaySettings { addresses, ..settings() };
-        let relay = given::<Relay>(vec![(0, RelayRegistered { settings, digest: "a".into() }.into())]);
+        let relay = given::<Relay>(vec![(0, RelayRegistered { settings, ..registered("a") }.into())]);
         let refused = RelayRefusal::AddressRefused([10, 0, 0, 7].into());
         assert_eq!(connect(&relay, &knock("a"), t(0)), Err(refused));
         let near = Knock { address: Some([10, 0, 0, 2].into()), ..knock("a") };

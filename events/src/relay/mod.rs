@@ -1,5 +1,6 @@
 //! Which relays may dial out to us from networks that accept no connection, and is each connected?
 
+pub mod accept;
 pub mod connect;
 pub mod register;
 pub mod revoke;
@@ -36,13 +37,20 @@ pub struct RelaySettings {
     pub in_flight_max: u32,
 }
 
-/// A relay may connect from now on.
+/// A relay may connect from now on, or once it is accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RelayRegistered {
     pub settings: RelaySettings,
     /// SHA-256 of its key (160 random bits), hexadecimal.
     pub digest: String,
+    /// It registered itself, and waits for an operator.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pending: bool,
 }
+
+/// An operator lets in a relay that registered itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RelayAccepted {}
 
 /// A relay has another key; the one before counts a while longer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -85,6 +93,8 @@ pub struct RelayDisconnected {
 pub struct Relay {
     /// `None` only before it was registered.
     pub settings: Option<RelaySettings>,
+    /// It waits to be accepted.
+    pub pending: bool,
     pub revoked: bool,
     /// Digest of the key.
     pub digest: String,
@@ -99,7 +109,7 @@ pub struct Relay {
 impl Relay {
     /// What is true of a relay that may connect.
     pub fn there(&self) -> Option<&RelaySettings> {
-        self.settings.as_ref().filter(|_| !self.revoked)
+        self.settings.as_ref().filter(|_| !self.revoked && !self.pending)
     }
 
     /// Whether the connection of this epoch is its connection.
@@ -116,11 +126,13 @@ impl Aggregate for Relay {
             RelayEvent::RelayRegistered(registered) => {
                 self.settings = Some(registered.settings.clone());
                 self.digest.clone_from(&registered.digest);
+                self.pending = registered.pending;
             }
             RelayEvent::RelayKeyRotated(rotated) => {
                 let before = std::mem::replace(&mut self.digest, rotated.digest.clone());
                 self.previous = Some((before, rotated.previous_until));
             }
+            RelayEvent::RelayAccepted(_) => self.pending = false,
             RelayEvent::RelayRevoked(_) => self.revoked = true,
             RelayEvent::RelayConnected(connected) => {
                 self.epoch = self.epoch.max(connected.epoch);
@@ -140,6 +152,8 @@ pub enum RelayRefusal {
     ShownBefore,
     #[error("proxyId and apiKey do not belong together: compare them with what the registration showed")]
     KeyRefused,
+    #[error("no operator has accepted this relay yet: it may connect once one has")]
+    Pending,
     #[error("this relay was revoked: register it again")]
     Revoked,
     #[error("this relay may not connect from {0}: its registration names other addresses")]
@@ -152,6 +166,7 @@ impl Refusal for RelayRefusal {
             Self::NotFound => "not_found",
             Self::ShownBefore => "key_shown_before",
             Self::KeyRefused => "key_refused",
+            Self::Pending => "relay_pending",
             Self::Revoked => "relay_revoked",
             Self::AddressRefused(_) => "address_refused",
         }
@@ -163,7 +178,7 @@ pub(crate) mod testing {
     use super::*;
 
     pub fn registered(digest: &str) -> RelayRegistered {
-        RelayRegistered { settings: settings(), digest: digest.into() }
+        RelayRegistered { settings: settings(), digest: digest.into(), pending: false }
     }
 
     pub fn settings() -> RelaySettings {

@@ -24,6 +24,8 @@ pub enum Role {
     Developer,
     /// Reads everything of the tenant and its audit log; changes nothing.
     Auditor,
+    /// Registers relays, which then wait for an operator; sees nothing. Of tokens alone, never of people.
+    Enroller,
 }
 
 impl Role {
@@ -33,6 +35,7 @@ impl Role {
             Self::Operator => "operator",
             Self::Developer => "developer",
             Self::Auditor => "auditor",
+            Self::Enroller => "enroller",
         }
     }
 }

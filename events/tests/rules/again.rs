@@ -62,8 +62,12 @@ fn of_a_relay_with_the_key_that_opened() {
     };
     let mut relay = Life::<relay::Relay>::new();
     relay.then(|state, _| {
-        relay::register::register(state, RelayRegistered { settings: settings.clone(), digest: "a".into() })
+        relay::register::register(
+            state,
+            RelayRegistered { settings: settings.clone(), digest: "a".into(), pending: true },
+        )
     });
+    relay.then(|state, _| relay::accept::accept(state));
     relay.then(|state, now| relay::connect::connect(state, &knock("a"), now));
     relay.then(|state, now| relay::rotate_key::rotate_key(state, "b", now + TimeDelta::seconds(60)));
     relay.then(|state, now| relay::connect::connect(state, &knock("a"), now));

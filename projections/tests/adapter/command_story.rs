@@ -31,7 +31,10 @@ impl Story {
                     addresses: vec![],
                     in_flight_max: 1 + u32::from(which),
                 };
-                relay::register::register(state, RelayRegistered { settings, digest: digest(0) })
+                relay::register::register(
+                    state,
+                    RelayRegistered { settings, digest: digest(0), pending: false },
+                )
             }
             2 | 3 => {
                 let address = which.is_multiple_of(2).then(|| [10, 0, 0, which].into());

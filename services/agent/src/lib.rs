@@ -4,6 +4,7 @@
 //! both on disk until they are acknowledged; `run` and `pool` are the way to servers. Speaks the protocol that relays
 //! of others speak, and says more where it knows more (`wire`). Knows nothing of the log.
 
+mod enroll;
 mod line;
 mod metrics;
 mod pool;
@@ -19,9 +20,10 @@ use std::time::Duration;
 
 use kit::error::chain;
 use kit::health::Health;
-use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
+use crate::enroll::EnrollError;
+pub use crate::enroll::{Enrollment, Identity};
 use crate::line::{Line, LineError};
 use crate::metrics::Metrics;
 use crate::pool::Pool;
@@ -34,9 +36,8 @@ pub use crate::tls::Pin;
 pub struct Config {
     /// `https://portreeve.example.org`
     pub url: String,
-    pub proxy_id: String,
-    pub api_key: SecretString,
-    /// Where results lie until they are acknowledged.
+    pub who: Who,
+    /// Where results lie until they are acknowledged, and the key of an agent that registered itself.
     pub spool: PathBuf,
     /// Commands at once.
     pub commands_max: usize,
@@ -44,8 +45,20 @@ pub struct Config {
     pub pin: Option<Pin>,
 }
 
+/// As whom it connects.
+#[derive(Clone)]
+pub enum Who {
+    Registered(Identity),
+    /// As whom it registered itself before, else as whom it does so now. Without one it must have done so before.
+    Enrolled(Option<Enrollment>),
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    #[error(transparent)]
+    Enroll(#[from] EnrollError),
+    #[error("nobody registered this agent: name its proxyId and key, or give it a token to register itself")]
+    Nobody,
     #[error(transparent)]
     Spool(#[from] SpoolError),
     #[error(transparent)]
@@ -69,9 +82,12 @@ pub async fn run(config: Config, health: Health, shutdown: CancellationToken) ->
     let idle = tokio::spawn(Arc::clone(&pool).keep_tidy());
     let mut tasks = Tasks::new(spool, pool, metrics.clone(), config.commands_max);
     let connector = line::connector(&config)?;
+    let Some(who) = shutdown.run_until_cancelled(identity(&config, &health)).await.transpose()? else {
+        return Ok(());
+    };
     let mut failures: u32 = 0;
     while !shutdown.is_cancelled() {
-        let opened = shutdown.run_until_cancelled(Box::pin(Line::open(&config, &connector))).await;
+        let opened = shutdown.run_until_cancelled(Box::pin(Line::open(&config, &who, &connector))).await;
         match opened {
             None => break,
             Some(Ok(mut line)) => {
@@ -96,6 +112,36 @@ pub async fn run(config: Config, health: Health, shutdown: CancellationToken) ->
     }
     idle.abort();
     Ok(())
+}
+
+/// Registers itself where it must, as often as that may help.
+async fn identity(config: &Config, health: &Health) -> Result<Identity, RunError> {
+    let enrollment = match &config.who {
+        Who::Registered(identity) => return Ok(identity.clone()),
+        Who::Enrolled(enrollment) => enrollment,
+    };
+    if let Some(identity) = enroll::kept(&config.spool)? {
+        return Ok(identity);
+    }
+    let asked = enrollment.as_ref().ok_or(RunError::Nobody)?;
+    let mut failures: u32 = 0;
+    loop {
+        let tls = tls::config(config.pin).map_err(EnrollError::Tls)?;
+        match Box::pin(enroll::enroll(&config.url, tls, &config.spool, asked)).await {
+            Ok(identity) => {
+                tracing::info!(relay.id = identity.proxy_id, "registered: an operator must accept it now");
+                return Ok(identity);
+            }
+            Err(error) if error.may_pass() => {
+                let why = chain(&error);
+                health.not_ready(LINE, why.as_str());
+                tracing::warn!(why, "not registered yet");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        failures = failures.saturating_add(1);
+        tokio::time::sleep(pause(failures)).await;
+    }
 }
 
 /// Full jitter: many agents that lost the same hub do not come back at once.

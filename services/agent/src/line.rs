@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
+use crate::enroll::Identity;
 use crate::{Config, tls};
 
 /// From the first packet to being let in.
@@ -83,13 +84,18 @@ fn address(url: &str) -> Result<String, LineError> {
 
 impl Line {
     /// Connected, and let in.
-    pub async fn open(config: &Config, connector: &Connector) -> Result<Self, LineError> {
+    pub async fn open(config: &Config, who: &Identity, connector: &Connector) -> Result<Self, LineError> {
         let url = address(&config.url)?;
-        let opening = Self::open_at(&url, config, connector.clone());
+        let opening = Self::open_at(&url, config, who, connector.clone());
         timeout(OPEN_WAIT, opening).await.map_err(|_| LineError::Silent(config.url.clone()))?
     }
 
-    async fn open_at(url: &str, config: &Config, connector: Connector) -> Result<Self, LineError> {
+    async fn open_at(
+        url: &str,
+        config: &Config,
+        who: &Identity,
+        connector: Connector,
+    ) -> Result<Self, LineError> {
         let limits = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE_BYTES_MAX))
             .max_frame_size(Some(MESSAGE_BYTES_MAX));
@@ -102,7 +108,7 @@ impl Line {
         let open = packet.strip_prefix('0').and_then(|open| serde_json::from_str::<Open>(open).ok());
         let open = open.ok_or_else(|| LineError::Unreadable(shortened(&packet)))?;
         line.silence_max = Duration::from_millis(open.ping_interval.saturating_add(open.ping_timeout));
-        let who = json!({ "proxyId": config.proxy_id, "apiKey": config.api_key.expose_secret() });
+        let who = json!({ "proxyId": who.proxy_id, "apiKey": who.api_key.expose_secret() });
         line.send(format!("40{NAMESPACE},{who}")).await?;
         loop {
             let packet = line.packet().await?;

@@ -43,6 +43,7 @@ impl Caller {
             Role::Admin => true,
             Role::Operator | Role::Auditor => *tenant == self.tenant,
             Role::Developer => *tenant == self.tenant && owner == Some(&self.owner),
+            Role::Enroller => false,
         }
     }
 
@@ -77,7 +78,7 @@ impl Caller {
 
     /// The owner a list is confined to; `None` means all.
     pub fn owner_seen(&self) -> Option<&UserName> {
-        (self.role == Role::Developer).then_some(&self.owner)
+        matches!(self.role, Role::Developer | Role::Enroller).then_some(&self.owner)
     }
 
     /// Whether it acts by this sign-in.
@@ -100,13 +101,13 @@ impl Caller {
     }
 
     /// Nobody hands out more rights than they have: an admin any, an operator those of operators
-    /// and developers, a developer its own.
+    /// and developers and of who registers relays, a developer its own.
     pub fn may_issue(&self, tenant: &TenantId, role: Role) -> Result<(), Problem> {
         let within = match self.role {
             Role::Admin => return Ok(()),
-            Role::Operator => matches!(role, Role::Operator | Role::Developer),
+            Role::Operator => matches!(role, Role::Operator | Role::Developer | Role::Enroller),
             Role::Developer => role == Role::Developer,
-            Role::Auditor => false,
+            Role::Auditor | Role::Enroller => false,
         };
         if within && *tenant == self.tenant {
             return Ok(());
@@ -122,7 +123,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
-    const ROLES: [Role; 4] = [Role::Admin, Role::Operator, Role::Developer, Role::Auditor];
+    const ROLES: [Role; 5] = [Role::Admin, Role::Operator, Role::Developer, Role::Auditor, Role::Enroller];
 
     fn tenant(id: &str) -> TenantId {
         TenantId::parse(id).unwrap()

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, header};
 use chrono::Utc;
 use events::ids::{SignInId, TenantId, TokenId, UserName};
 use events::token::{Token, validity};
-use events::user::{User, UserRegistered};
+use events::user::{Role, User, UserRegistered};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -59,8 +59,21 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && fits).then_some(token)
 }
 
-/// The caller, or `unauthorized` whatever the reason. One whose requests are too many is told so.
+/// The caller, or `unauthorized` whatever the reason. One whose requests are too many is told so, and so is who may
+/// register relays only.
 pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, Problem> {
+    let caller = authenticate_any(app, headers).await?;
+    if caller.role == Role::Enroller {
+        return Err(Problem::new(
+            "forbidden",
+            "this token registers relays (POST /api/relays) and nothing else",
+        ));
+    }
+    Ok(caller)
+}
+
+/// Likewise, and whoever may register relays only.
+pub async fn authenticate_any(app: &App, headers: &HeaderMap) -> Result<Caller, Problem> {
     let caller = identify(app, headers).await?;
     app.rate_limits.request(&caller.actor)?;
     Ok(caller)

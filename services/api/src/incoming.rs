@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, Method, header};
 use serde_json::Value;
 
 use crate::app::App;
-use crate::auth::{Caller, authenticate};
+use crate::auth::{Caller, authenticate, authenticate_any};
 use crate::correlation::Correlation;
 use crate::idempotency::Key;
 use crate::problem::Problem;
@@ -40,9 +40,27 @@ impl FromRequest<App> for Incoming {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
-        let caller = authenticate(app, &parts.headers).await?;
+        let caller = authenticate(app, request.headers()).await?;
         caller.may_write()?;
+        Self::of(caller, request).await
+    }
+}
+
+/// A write of somebody who may perhaps do nothing else: whoever takes it decides what they may.
+pub struct Enrolling(pub Incoming);
+
+impl FromRequest<App> for Enrolling {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let caller = authenticate_any(app, request.headers()).await?;
+        Incoming::of(caller, request).await.map(Self)
+    }
+}
+
+impl Incoming {
+    async fn of(caller: Caller, request: Request) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
         let key = Key::of(&parts.headers)?;
         let body = read_json(&parts.headers, body).await?;
         Ok(Self {

@@ -204,6 +204,7 @@ mod tests {
             ("post", "/api/relays"),
             ("delete", "/api/relays/{id}"),
             ("post", "/api/relays/{id}/rotate-key"),
+            ("post", "/api/relays/{id}/accept"),
             ("post", "/api/commands"),
             ("get", "/api/commands/{id}"),
             ("get", "/api/batches/{id}"),

@@ -214,6 +214,18 @@ pub fn role(value: &Value) -> Result<Role, Wrong> {
         .ok_or_else(|| Wrong::new("malformed", "must be admin, operator, developer or auditor"))
 }
 
+/// Beside a person's roles that of who registers relays.
+pub fn token_role(value: &Value) -> Result<Role, Wrong> {
+    if value.as_str() == Some(Role::Enroller.name()) {
+        return Ok(Role::Enroller);
+    }
+    let named = |wrong: Wrong| match wrong.code {
+        "malformed" => Wrong::new("malformed", "must be admin, operator, developer, auditor or enroller"),
+        _ => wrong,
+    };
+    role(value).map_err(named)
+}
+
 /// A tenant other than the system's own.
 pub fn tenant(value: &Value) -> Result<TenantId, Wrong> {
     let tenant = fields::id(TenantId::parse)(value)?;

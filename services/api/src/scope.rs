@@ -89,7 +89,9 @@ impl Scope {
         let wants = |kind: Kind| wanted.kinds.is_empty() || wanted.kinds.contains(&kind);
         let tenant = match self.caller.role {
             Role::Admin => "*".to_owned(),
-            Role::Operator | Role::Developer | Role::Auditor => self.caller.tenant.to_string(),
+            Role::Operator | Role::Developer | Role::Auditor | Role::Enroller => {
+                self.caller.tenant.to_string()
+            }
         };
         let mut subjects = Vec::new();
         if wanted.kinds.is_empty() {

@@ -206,6 +206,6 @@ pub async fn access_of(app: &App, caller: &Caller) -> Result<Access, Problem> {
             let tenant = &caller.tenant;
             Ok(app.log.load::<Access>(tenant, tenant.as_str()).await?.state)
         }
-        Role::Admin | Role::Operator | Role::Auditor => Ok(Access::default()),
+        Role::Admin | Role::Operator | Role::Auditor | Role::Enroller => Ok(Access::default()),
     }
 }

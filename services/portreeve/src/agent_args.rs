@@ -11,7 +11,8 @@ use crate::settings::{self, BadSetting, LogArgs};
 use crate::standalone::{StandaloneError, alone};
 
 /// Run commands on servers of this network for Portreeve: a relay that dials out. Its key comes from
-/// PORTREEVE_API_KEY or a file that PORTREEVE_API_KEY_FILE names
+/// PORTREEVE_API_KEY or a file that PORTREEVE_API_KEY_FILE names. Without a proxyId it registers itself by the token
+/// of PORTREEVE_ENROLL_TOKEN or PORTREEVE_ENROLL_TOKEN_FILE, keeps its key in the spool, and waits to be accepted
 #[derive(Debug, clap::Args)]
 pub struct AgentArgs {
     /// Where Portreeve answers: https://portreeve.example.org
@@ -19,7 +20,13 @@ pub struct AgentArgs {
     url: String,
     /// proxyId of its registration
     #[arg(long, env = "PORTREEVE_PROXY_ID")]
-    proxy_id: String,
+    proxy_id: Option<String>,
+    /// Of one that registers itself: its name
+    #[arg(long, env = "PORTREEVE_NAME", conflicts_with = "proxy_id")]
+    name: Option<String>,
+    /// Of one that registers itself: it serves the servers of this zone
+    #[arg(long, env = "PORTREEVE_ZONE", conflicts_with = "proxy_id")]
+    zone: Option<String>,
     /// Where results lie until they are acknowledged
     #[arg(long, env = "PORTREEVE_SPOOL", default_value = "/var/lib/portreeve-agent")]
     spool: PathBuf,
@@ -44,6 +51,13 @@ fn url(text: &str) -> Result<String, String> {
     }
 }
 
+/// Without a token there must be a key from before.
+fn enrollment(name: Option<String>, zone: Option<String>) -> Result<Option<agent::Enrollment>, BadSetting> {
+    let Some(token) = settings::secret("PORTREEVE_ENROLL_TOKEN")? else { return Ok(None) };
+    let name = name.ok_or_else(|| BadSetting::new("--name", "is needed by one that registers itself"))?;
+    Ok(Some(agent::Enrollment { token, name, zone }))
+}
+
 /// An agent whose configuration can be meant, about to run.
 pub struct Agent {
     config: agent::Config,
@@ -52,10 +66,16 @@ pub struct Agent {
 
 impl AgentArgs {
     pub fn check(self) -> Result<Agent, BadSetting> {
+        let who = match self.proxy_id {
+            Some(proxy_id) => {
+                let api_key = settings::needed_secret("PORTREEVE_API_KEY")?;
+                agent::Who::Registered(agent::Identity { proxy_id, api_key })
+            }
+            None => agent::Who::Enrolled(enrollment(self.name, self.zone)?),
+        };
         let config = agent::Config {
             url: self.url,
-            proxy_id: self.proxy_id,
-            api_key: settings::needed_secret("PORTREEVE_API_KEY")?,
+            who,
             spool: self.spool,
             commands_max: usize::try_from(self.commands_max).unwrap_or(usize::MAX),
             pin: self.tls_pin,

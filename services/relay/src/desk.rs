@@ -148,7 +148,9 @@ impl Desk {
                 let theirs = self.held.get(&Holder::Relay(id)).cloned().unwrap_or_default();
                 theirs.iter().for_each(|command| self.orphan_if_left(command, at));
             }
-            RelayEvent::RelayRegistered(_) | RelayEvent::RelayKeyRotated(_) => {}
+            RelayEvent::RelayRegistered(_)
+            | RelayEvent::RelayAccepted(_)
+            | RelayEvent::RelayKeyRotated(_) => {}
         }
     }
 

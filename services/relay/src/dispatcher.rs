@@ -178,7 +178,9 @@ impl Dispatcher {
             RelayEvent::RelayRegistered(_) => lines.belongs(relay, recorded.subject.tenant.clone()),
             RelayEvent::RelayConnected(connected) => lines.fence(&relay, connected.epoch),
             RelayEvent::RelayRevoked(_) => lines.fence(&relay, u64::MAX),
-            RelayEvent::RelayKeyRotated(_) | RelayEvent::RelayDisconnected(_) => {}
+            RelayEvent::RelayAccepted(_)
+            | RelayEvent::RelayKeyRotated(_)
+            | RelayEvent::RelayDisconnected(_) => {}
         }
     }
 

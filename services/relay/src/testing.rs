@@ -76,7 +76,7 @@ impl Story {
             addresses: vec![],
             in_flight_max: 2,
         };
-        let event = RelayEvent::from(RelayRegistered { settings, digest: "d".into() });
+        let event = RelayEvent::from(RelayRegistered { settings, digest: "d".into(), pending: false });
         self.tell(Kind::Relay, id.as_str(), event);
         id
     }

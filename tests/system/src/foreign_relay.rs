@@ -101,6 +101,22 @@ impl ForeignRelay {
         Ok(Self { process, folder, manner })
     }
 
+    /// Our own, which registers itself with this token.
+    pub fn enroll(url: &str, token: &str, name: &str, zone: &str) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let process = agent_in(folder.path(), url, |command| {
+            command.args(["--name", name, "--zone", zone]).env("PORTREEVE_ENROLL_TOKEN", token);
+        })?;
+        Ok(Self { process, folder, manner: Manner::new(Kind::Agent, "auth", "websocket") })
+    }
+
+    /// The same one, without its token.
+    pub fn start_again(&mut self, url: &str) -> anyhow::Result<()> {
+        self.process.kill_everything();
+        self.process = agent_in(self.folder.path(), url, |_| {})?;
+        Ok(())
+    }
+
     /// Where it writes.
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()
@@ -127,6 +143,19 @@ impl ForeignRelay {
         });
         seen.await
     }
+}
+
+fn agent_in(
+    folder: &std::path::Path,
+    url: &str,
+    more: impl FnOnce(&mut std::process::Command),
+) -> anyhow::Result<Child> {
+    let health = harness::free_ports::one()?;
+    Child::start(programs::built("portreeve")?, &folder.join("log"), |command| {
+        command.args(["agent", "--url", url, "--health-listen", &format!("127.0.0.1:{health}")]);
+        command.arg("--spool").arg(folder.join("spool"));
+        more(command);
+    })
 }
 
 /// Waits until the read model shows it connected, or not.

@@ -124,6 +124,7 @@ pub fn all() -> OpenApiRouter<App> {
         .routes(routes!(relays::add, relays::list))
         .routes(routes!(relays::show, relays::remove))
         .routes(routes!(relays::rotate))
+        .routes(routes!(relays::accept))
         .routes(routes!(run_command::run))
         .routes(routes!(batches::show_command))
         .routes(routes!(command_output::stdout))

@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, TimeDelta, Utc};
 use events::ids::{RelayId, Tag, TenantId};
+use events::relay::accept::accept as accept_rule;
 use events::relay::register::register;
 use events::relay::revoke::revoke;
 use events::relay::rotate_key::rotate_key;
@@ -26,7 +27,7 @@ use crate::app::App;
 use crate::auth::token_digest;
 use crate::fields::{self, Fields};
 use crate::idempotency::index;
-use crate::incoming::Incoming;
+use crate::incoming::{Enrolling, Incoming};
 use crate::params::{Params, yes_or_no};
 use crate::position;
 use crate::problem::{Problem, ProblemDetails};
@@ -98,6 +99,8 @@ pub struct View {
     addresses: Vec<IpNet>,
     in_flight_max: u32,
     connected: bool,
+    /// It registered itself and waits for an operator.
+    pending: bool,
     revoked: bool,
     /// Counts its connections.
     epoch: u64,
@@ -127,6 +130,7 @@ impl From<RelayRow> for View {
             addresses,
             in_flight_max,
             connected,
+            pending: row.pending,
             revoked: row.revoked,
             epoch: row.epoch,
             address: row.address,
@@ -165,7 +169,8 @@ fn shown(status: StatusCode, shown: Shown) -> Response {
 /// Register a relay
 ///
 /// It connects to `/socket.io/`, namespace `/proxy`, with `proxyId` and `apiKey`. Its key is shown once: repeating
-/// the request with the same `Idempotency-Key` is answered with 409 `key_shown_before`.
+/// the request with the same `Idempotency-Key` is answered with 409 `key_shown_before`. Registered with a token of the
+/// role `enroller` it waits: its connections are refused with `relay_pending` until an operator accepts it.
 #[utoipa::path(
     post, path = "/api/relays", tag = "relays", request_body = AskedShape,
     responses(
@@ -174,13 +179,16 @@ fn shown(status: StatusCode, shown: Shown) -> Response {
         (status = 422, description = "`validation_failed`", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
-pub async fn add(State(app): State<App>, incoming: Incoming) -> Result<Response, Problem> {
-    incoming.caller.keeps_servers()?;
+pub async fn add(State(app): State<App>, Enrolling(incoming): Enrolling) -> Result<Response, Problem> {
+    let pending = incoming.caller.role == Role::Enroller;
+    if !pending {
+        incoming.caller.keeps_servers()?;
+    }
     let settings = read(&incoming.body.json)?;
     let cause = incoming.accept(&app).await?;
     let id = RelayId::from_seed(&cause.command);
     let api_key = new_key()?;
-    let registered = RelayRegistered { settings, digest: token_digest(&api_key) };
+    let registered = RelayRegistered { settings, digest: token_digest(&api_key), pending };
     let rule = |relay: &Relay| register(relay, registered.clone());
     let tenant = &incoming.caller.tenant;
     let decided = app.log.decide::<Relay, _>(tenant, id.as_str(), &cause, index::FIRST, rule).await?;
@@ -236,6 +244,31 @@ pub async fn rotate(
 pub struct RotateShape {
     /// Seconds that the key before still counts, 0 to 2592000.
     overlap_s: Option<u64>,
+}
+
+/// Accept a relay
+///
+/// One that registered itself may connect from now on; it tries again by itself.
+#[utoipa::path(
+    post, path = "/api/relays/{id}/accept", tag = "relays",
+    params(("id" = String, Path, description = "Relay id")),
+    responses(
+        (status = 200, body = Value, headers(("Portreeve-Position" = u64)), example = json!({"relay_id": "rel-abcdefghijkl", "pending": false})),
+        (status = 404, description = "`not_found`", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "`relay_revoked`", body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub async fn accept(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    incoming: Incoming,
+) -> Result<Response, Problem> {
+    let (tenant, id) = find(&app, &incoming.caller, &id).await?;
+    incoming.caller.keeps_servers()?;
+    Fields::of(&incoming.body.json).finish(Some(()))?;
+    let cause = incoming.accept(&app).await?;
+    let decided = app.log.decide::<Relay, _>(&tenant, id.as_str(), &cause, index::FIRST, accept_rule).await?;
+    Ok(position::shown(decided.seq, serde_json::json!({"relay_id": id, "pending": false})))
 }
 
 /// Remove a relay

@@ -36,7 +36,8 @@ pub struct Asked {
     /// The caller's own when absent.
     #[schema(value_type = Option<String>)]
     tenant_id: Option<TenantId>,
-    /// The caller's own when absent; never more than it.
+    /// The caller's own when absent; never more than it. `enroller`: registers relays, which wait to be accepted, and
+    /// nothing else.
     #[schema(value_type = Option<String>)]
     role: Option<Role>,
     /// A user in whose name it acts. Absent: a token of the caller's tenant and role acts in the
@@ -70,7 +71,7 @@ fn read(body: &Value) -> Result<Asked, Problem> {
     let mut fields = Fields::of(body);
     let name = fields.required("name", readers::label);
     let tenant_id = fields.optional("tenant_id", readers::tenant);
-    let role = fields.optional("role", readers::role);
+    let role = fields.optional("role", readers::token_role);
     let owner = fields.optional("owner", readers::user_name);
     let expires_in_s = fields.optional("expires_in_s", fields::whole(EXPIRES_IN_S.0, EXPIRES_IN_S.1));
     fields.finish(name.map(|name| Asked { name, tenant_id, role, owner, expires_in_s }))

@@ -15,6 +15,7 @@ const LIST: &[Column] = &[
     ("NAME", "name"),
     ("ZONE", "zone"),
     ("CONNECTED", "connected"),
+    ("PENDING", "pending"),
     ("SINCE", "changed_at"),
     ("FROM", "address"),
     ("CLIENT", "client"),
@@ -29,6 +30,7 @@ const ONE: &[Column] = &[
     ("addresses", "addresses"),
     ("commands at once", "in_flight_max"),
     ("connected", "connected"),
+    ("waits to be accepted", "pending"),
     ("since", "changed_at"),
     ("from", "address"),
     ("client", "client"),
@@ -55,7 +57,7 @@ pub struct RelayArgs {
 }
 
 /// The verbs; without one of them `portreeve relay` is the service.
-pub const VERBS: &[&str] = &["add", "list", "show", "rotate-key", "remove", "run", "help"];
+pub const VERBS: &[&str] = &["add", "list", "show", "accept", "rotate-key", "remove", "run", "help"];
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Relay {
@@ -83,6 +85,8 @@ pub enum Relay {
     },
     /// One relay
     Show(Named),
+    /// Let in one that registered itself
+    Accept(Named),
     /// Give it another key; the one before counts for a while
     RotateKey {
         #[command(flatten)]
@@ -129,6 +133,10 @@ impl RelayArgs {
                 let path = relay.path(&http, "/rotate-key").await?;
                 let body = overlap_s.map_or_else(|| json!({}), |overlap_s| json!({ "overlap_s": overlap_s }));
                 show_as(&http.write(Method::POST, &path, Some(&body)).await?, KEY, json);
+            }
+            Relay::Accept(relay) => {
+                let path = relay.path(&http, "/accept").await?;
+                done(&http.write(Method::POST, &path, None).await?, "accepted", json);
             }
             Relay::Remove(relay) => {
                 let path = relay.path(&http, "").await?;

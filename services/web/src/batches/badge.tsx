@@ -19,8 +19,9 @@ export function CommandBadge({ it }: { it: Command }) {
 }
 
 export function BatchBadge({ it }: { it: Batch }) {
-  const { status, cancelled_at, counts, servers } = it;
+  const { status, cancelled_at, stopped_at, counts, servers } = it;
   if (status === "running") return <Badge tone="busy" word={cancelled_at === null ? "batch.running" : "batch.stopping"} name="running" />;
+  if (stopped_at !== null) return <Badge tone="bad" word="batch.stopped" name="stopped" />;
   if (cancelled_at !== null) return <Badge tone="still" word="batch.cancelled" name="cancelled" />;
   const isGood = counts.completed - counts.completed_nonzero === servers;
   return <Badge tone={isGood ? "good" : "bad"} word={isGood ? "batch.good" : "batch.bad"} name={isGood ? "good" : "bad"} />;

@@ -18,7 +18,11 @@ export interface Batch {
   timeout_ms: number;
   idempotent: boolean;
   concurrency: number;
+  /** No more are begun when so many went wrong. */
+  stop_after_failures: number | null;
   cancelled_at: string | null;
+  /** Too many went wrong: what was not begun by then is called off. */
+  stopped_at: string | null;
   created_at: string;
 }
 

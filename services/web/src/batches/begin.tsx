@@ -40,6 +40,7 @@ function Form({ draft }: { draft: Draft }) {
   const [command, setCommand] = useState(draft.command ?? "");
   const [timeout_s, setTimeout_s] = useState(String((draft.timeout_ms ?? TIMEOUT_MS) / 1000));
   const [concurrency, setConcurrency] = useState(String(draft.concurrency ?? CONCURRENCY));
+  const [stopAfter, setStopAfter] = useState(draft.stop_after_failures?.toString() ?? "");
   const [idempotent, setIdempotent] = useState(draft.idempotent ?? false);
   const { busy, problem, act } = useAct();
   const once = useOnce();
@@ -51,6 +52,7 @@ function Form({ draft }: { draft: Draft }) {
         timeout_ms: Math.round(Number(timeout_s) * 1000),
         idempotent,
         concurrency: Number(concurrency),
+        ...(stopAfter === "" ? {} : { stop_after_failures: Number(stopAfter) }),
       };
       const begun = await once((key) => post<{ batch_id: string }>("/api/commands", body, key));
       go(`/batches/${begun.body.batch_id}`, true);
@@ -69,6 +71,7 @@ function Form({ draft }: { draft: Draft }) {
       <div class="field-row">
         <TextField label={t("batch.timeout")} type="number" inputMode="decimal" min="0.1" step="any" value={timeout_s} onValue={setTimeout_s} hint={t("batch.timeout.hint")} error={problem?.of("timeout_ms")} />
         <TextField label={t("batch.concurrency")} type="number" inputMode="numeric" min="1" step="1" value={concurrency} onValue={setConcurrency} error={problem?.of("concurrency")} />
+        <TextField label={t("batch.stop_after")} type="number" inputMode="numeric" min="1" step="1" value={stopAfter} onValue={setStopAfter} hint={t("batch.stop_after.hint")} error={problem?.of("stop_after_failures")} />
       </div>
       <CheckField label={t("batch.idempotent")} hint={t("batch.idempotent.hint")} checked={idempotent} onChecked={setIdempotent} />
       {problem && <Trouble problem={problem} />}

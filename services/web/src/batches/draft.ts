@@ -7,6 +7,7 @@ export interface Draft {
   timeout_ms?: number;
   idempotent?: boolean;
   concurrency?: number;
+  stop_after_failures?: number | null;
 }
 
 export const toForm = (draft: Draft) => go("/batches/new", false, { draft });

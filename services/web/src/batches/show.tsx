@@ -70,7 +70,13 @@ function Whole({ it, again }: { it: WholeBatch; again(): void }) {
           </Fact>
           <Fact name={t("batch.timeout")}>{span(it.timeout_ms)}</Fact>
           <Fact name={t("batch.concurrency")}>{it.concurrency}</Fact>
+          {it.stop_after_failures !== null && <Fact name={t("batch.stop_after")}>{it.stop_after_failures}</Fact>}
           <Fact name={t("batch.idempotent")}>{t(it.idempotent ? "yes" : "no")}</Fact>
+          {it.stopped_at && (
+            <Fact name={t("batch.stopped")}>
+              <Ago time={it.stopped_at} />
+            </Fact>
+          )}
           {it.cancelled_at && (
             <Fact name={t("batch.cancelled")}>
               <Ago time={it.cancelled_at} />
@@ -86,9 +92,9 @@ function Actions({ it, nameOf, again }: { it: WholeBatch; nameOf: NameOf; again(
   const [asking, setAsking] = useState(false);
   const incomplete = it.commands.filter(isIncomplete);
   const runOn = (commands: readonly Command[]) => {
-    const { command, timeout_ms, idempotent, concurrency } = it;
+    const { command, timeout_ms, idempotent, concurrency, stop_after_failures } = it;
     const servers = commands.map(({ server_id }) => ({ server_id, name: nameOf(server_id) }));
-    toForm({ servers, command, timeout_ms, idempotent, concurrency });
+    toForm({ servers, command, timeout_ms, idempotent, concurrency, stop_after_failures });
   };
   return (
     <div class="page-tools">

@@ -1,6 +1,6 @@
 // Which relays may dial out to us, and is each connected?
 import { useState } from "preact/hooks";
-import { del } from "../api";
+import { del, post } from "../api";
 import { useAct } from "../asked";
 import { t } from "../i18n/words";
 import { useListed } from "../listed";
@@ -111,12 +111,29 @@ function Row({ it, onRotate, onRevoke }: { it: Relay } & Acts) {
       <td class="row-actions">
         {keepsServers() && (
           <span class="with-copy">
+            {it.pending && <Accept it={it} />}
             <Button kind="quiet" icon="key" label={t("relay.rotate", { name: it.name })} onPress={() => onRotate(it)} />
             <Button kind="quiet" icon="delete" label={t("relay.revoke", { name: it.name })} onPress={() => onRevoke(it)} />
           </span>
         )}
       </td>
     </tr>
+  );
+}
+
+/** The list hears of it. */
+function Accept({ it }: { it: Relay }) {
+  const { busy, problem, act } = useAct();
+  const accept = () =>
+    act(async () => {
+      await post(`/api/relays/${it.relay_id}/accept`);
+      say(t("relay.accepted", { name: it.name }));
+    });
+  return (
+    <>
+      <Button kind="quiet" icon="check" label={t("relay.accept", { name: it.name })} busy={busy} onPress={accept} />
+      {problem && <Trouble problem={problem} />}
+    </>
   );
 }
 

@@ -13,6 +13,8 @@ export interface Relay {
   addresses: string[];
   in_flight_max: number;
   connected: boolean;
+  /** It registered itself, and waits to be accepted. */
+  pending: boolean;
   revoked: boolean;
   /** Counts its connections; 0 before the first. */
   epoch: number;
@@ -32,11 +34,15 @@ export interface RelayKey {
   previous_until: string | null;
 }
 
-export type Standing = "connected" | "gone" | "awaited";
+export type Standing = "pending" | "connected" | "gone" | "awaited";
 
-export const standingOf = ({ connected, epoch }: Relay): Standing => (connected ? "connected" : epoch > 0 ? "gone" : "awaited");
+export function standingOf({ pending, connected, epoch }: Relay): Standing {
+  if (pending) return "pending";
+  if (connected) return "connected";
+  return epoch > 0 ? "gone" : "awaited";
+}
 
-export const TONES: Record<Standing, Tone> = { connected: "good", gone: "bad", awaited: "still" };
+export const TONES: Record<Standing, Tone> = { pending: "busy", connected: "good", gone: "bad", awaited: "still" };
 
 /** Developers hear nothing of relays. */
 export const seesRelays = () => me.value?.role !== "developer";

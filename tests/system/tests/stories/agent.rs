@@ -1,11 +1,11 @@
 //! Does our own agent do what relays of others do, and what they cannot: tell failures by class, carry bytes that are
-//! no text, keep results over a loss of the hub, and run nothing twice over its own restart?
+//! no text, keep results over a loss of the hub, run nothing twice over its own restart, and register itself?
 
 use std::time::Duration;
 
 use harness::{EngineDouble, Sshd};
 use serde_json::{Value, json};
-use system::foreign_relay::{ForeignRelay, Kind, Manner, begin, ended, is_connected, register};
+use system::foreign_relay::{ForeignRelay, Kind, Manner, Registered, begin, ended, is_connected, register};
 use system::world::World;
 
 const PASSWORD: &str = "Right-Pass-1";
@@ -101,5 +101,57 @@ async fn outlive(world: &mut World<EngineDouble>) -> anyhow::Result<()> {
     let said = if shown["status"] == "completed" { &shown["stdout"] } else { &shown["late"]["stdout"] };
     assert_eq!(said, "done\n", "{shown}\n{}", agent.log());
     assert_eq!(std::fs::read_to_string(counter)?, "x\n", "it ran once");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_registers_itself_is_let_in_once_it_is_accepted() {
+    let world = World::on_double(harness::free_ports::range(20).unwrap()).await.unwrap();
+    world.blame(register_itself(&world).await).unwrap();
+}
+
+async fn register_itself(world: &World<EngineDouble>) -> anyhow::Result<()> {
+    let (api, url) = (world.api()?, world.installation.url());
+    let asked = json!({"name": "relays of the dmz", "role": "enroller", "expires_in_s": 600});
+    let issued = api.post("/api/tokens", &asked).await?.expect(201)?;
+    let (id, token) = (issued.text("token_id")?, issued.text("token")?);
+    let enroller = api.as_caller(token);
+    for path in ["/api/environments", "/api/relays", "/api/servers", "/api/events", "/api/me"] {
+        let refused = enroller.get(path).await?.expect(403)?;
+        assert_eq!(refused.code(), "forbidden", "{path}: {refused:?}");
+    }
+    enroller.post("/api/servers", &json!({})).await?.expect(403)?;
+
+    let mut agent = ForeignRelay::enroll(&url, token, "self made", "dmz")?;
+    let relay = harness::eventually("it has registered itself", SOON, || async {
+        let listed = api.list("/api/relays").await.map_err(|error| error.to_string())?;
+        listed.into_iter().next().ok_or_else(|| agent.log())
+    })
+    .await?;
+    assert_eq!(
+        (&relay["name"], &relay["zone"], &relay["pending"]),
+        (&json!("self made"), &json!("dmz"), &json!(true))
+    );
+    agent.says("relay_pending", 1).await?;
+    let relay_id = relay["relay_id"].as_str().unwrap_or_default();
+    enroller.post(&format!("/api/relays/{relay_id}/accept"), &json!({})).await?.expect(403)?;
+    api.post(&format!("/api/relays/{relay_id}/accept"), &json!({})).await?.expect(200)?;
+    let registered = Registered { id: relay_id.to_owned(), key: String::new() };
+    is_connected(&api, &registered, true).await?;
+
+    // its key is its own from now on: the token is needed no more
+    api.delete(&format!("/api/tokens/{id}")).await?.expect(200)?;
+    agent.process.kill_everything();
+    is_connected(&api, &registered, false).await?;
+    agent.start_again(&url)?;
+    is_connected(&api, &registered, true).await?;
+    let target = Sshd::start(PASSWORD, "").await?;
+    let good = server(world, target.port, harness::sshd::USER, PASSWORD).await?;
+    let (_, ids) = begin(&api, "echo here", &[&good], json!({})).await?;
+    let ran = ended(&api, &ids[0], SOON).await?;
+    assert_eq!((&ran["stdout"], &ran["relay_id"]), (&json!("here\n"), &json!(relay_id)), "{ran}");
+
+    let stranger = ForeignRelay::enroll(&url, token, "too late", "dmz")?;
+    stranger.says("unauthorized", 1).await?;
     Ok(())
 }
