@@ -46,6 +46,7 @@ pub struct RelayRow {
 pub struct Filter {
     pub tenant: Option<TenantId>,
     pub revoked: bool,
+    pub pending: Option<bool>,
     pub connected: Option<bool>,
 }
 
@@ -84,6 +85,9 @@ pub async fn list(
     }
     if !filter.revoked {
         query.push(" AND NOT revoked");
+    }
+    if let Some(pending) = filter.pending {
+        query.push(" AND pending = ").push_bind(pending);
     }
     if let Some(connected) = filter.connected {
         query.push(" AND connected = ").push_bind(connected);

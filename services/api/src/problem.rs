@@ -75,6 +75,7 @@ pub const CODES: &[Code] = &[
     row("too_many_accounts", StatusCode::CONFLICT, "There are too many accounts"),
     row("too_many_grants", StatusCode::CONFLICT, "There are too many grants"),
     row("too_many_members", StatusCode::CONFLICT, "There are too many groups or members"),
+    row("too_many_pending", StatusCode::CONFLICT, "Too many relays wait to be accepted"),
     row("relay_revoked", StatusCode::CONFLICT, "The relay was revoked"),
     row("key_shown_before", StatusCode::CONFLICT, "A key is shown once"),
     row("token_shown_before", StatusCode::CONFLICT, "A token is shown once"),

@@ -24,7 +24,8 @@ pub async fn way(app: &App, tenant: &TenantId, settings: &Settings) -> Result<Wa
     if settings.relay.is_none() && settings.zone.is_none() && settings.labels.is_empty() {
         return Ok(Way::Direct);
     }
-    let filter = Filter { tenant: Some(tenant.clone()), ..Filter::default() };
+    // one that nobody has accepted leads nowhere, however many there are
+    let filter = Filter { tenant: Some(tenant.clone()), pending: Some(false), ..Filter::default() };
     let page = relays::list(&app.projections, &filter, None, RELAYS_MAX).await?;
     let serving = page.items.iter().filter(|relay| serves(&relay.relay_id, &relay.settings, settings));
     let connected: Vec<bool> = serving.map(relays::RelayRow::connected).collect();

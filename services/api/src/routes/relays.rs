@@ -42,6 +42,8 @@ const IN_FLIGHT_DEFAULT: u32 = 32;
 /// How long the key before counts: not at all to a month; a day when nothing is said.
 const OVERLAP_S_MAX: u64 = 30 * 24 * 3600;
 const OVERLAP_S_DEFAULT: u64 = 24 * 3600;
+/// Relays of a tenant that may wait to be accepted: whoever has a token of the role `enroller` makes no more.
+const PENDING_MAX: u32 = 100;
 /// Of a key: 200 random bits.
 const KEY_BYTES: usize = 25;
 
@@ -176,6 +178,7 @@ fn shown(status: StatusCode, shown: Shown) -> Response {
     responses(
         (status = 201, body = Shown, headers(("Portreeve-Position" = u64))),
         (status = 403, description = "`forbidden`", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "`key_shown_before`, `too_many_pending`", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 422, description = "`validation_failed`", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
@@ -185,6 +188,9 @@ pub async fn add(State(app): State<App>, Enrolling(incoming): Enrolling) -> Resu
         incoming.caller.keeps_servers()?;
     }
     let settings = read(&incoming.body.json)?;
+    if pending {
+        room_to_wait(&app, &incoming.caller.tenant).await?;
+    }
     let cause = incoming.accept(&app).await?;
     let id = RelayId::from_seed(&cause.command);
     let api_key = new_key()?;
@@ -199,6 +205,18 @@ pub async fn add(State(app): State<App>, Enrolling(incoming): Enrolling) -> Resu
     let (relay_id, proxy_id) = (id.clone(), id);
     let made = Shown { relay_id, proxy_id, api_key, previous_until: None, position: decided.seq };
     Ok(shown(StatusCode::CREATED, made))
+}
+
+/// As far as the read model knows: a few that come at the same moment may be more.
+async fn room_to_wait(app: &App, tenant: &TenantId) -> Result<(), Problem> {
+    let filter = Filter { tenant: Some(tenant.clone()), pending: Some(true), ..Filter::default() };
+    let waiting = relays::list(&app.projections, &filter, None, PENDING_MAX).await?;
+    if waiting.items.len() < PENDING_MAX as usize {
+        return Ok(());
+    }
+    let detail =
+        format!("{PENDING_MAX} relays wait to be accepted already; an operator accepts or removes them");
+    Err(Problem::new("too_many_pending", detail))
 }
 
 /// Give a relay another key
@@ -322,6 +340,7 @@ fn sees_relays(caller: &Caller) -> Result<(), Problem> {
     get, path = "/api/relays", tag = "relays",
     params(
         ("connected" = Option<bool>, Query, description = "Only those that are connected, or are not"),
+        ("pending" = Option<bool>, Query, description = "Only those that wait to be accepted, or do not"),
         ("revoked" = Option<bool>, Query, description = "Revoked ones too"),
         ("limit" = Option<u32>, Query, description = "1 to 500; 50 when absent"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
@@ -336,6 +355,7 @@ pub async fn list(State(app): State<App>, caller: Caller, mut params: Params) ->
     let filter = Filter {
         tenant: caller.tenant_seen().cloned(),
         revoked: params.parsed("revoked", yes_or_no).unwrap_or_default(),
+        pending: params.parsed("pending", yes_or_no),
         connected: params.parsed("connected", yes_or_no),
     };
     let (limit, cursor) = params.page();

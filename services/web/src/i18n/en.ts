@@ -625,6 +625,8 @@ export const en = {
   "problem.vault_unavailable": "The store of credentials is not reachable",
   "problem.credential_unsupported": "This way to log in does not go by way of this relay",
   "problem.credential_unusable": "The stored credential cannot be used",
+  "problem.too_many_pending": "Too many relays wait to be accepted",
+  "problem.relay_revoked": "The relay was revoked",
   "problem.key_shown_before": "The key was shown before; give the relay another",
   "problem.output_removed": "Long outputs are not kept that long",
   "problem.output_damaged": "What is stored is not what the log says of it",

@@ -617,6 +617,8 @@ export const zh: Record<keyof typeof en, string> = {
   "problem.vault_unavailable": "凭据存储不可用",
   "problem.credential_unsupported": "此中继不支持这种登录方式",
   "problem.credential_unusable": "已保存的凭据无法使用",
+  "problem.too_many_pending": "等待接受的中继过多",
+  "problem.relay_revoked": "中继已被吊销",
   "problem.key_shown_before": "密钥已显示过；请为中继换一个新密钥",
   "problem.output_removed": "过长的输出已过保存期",
   "problem.output_damaged": "存储的内容与日志记录不符",

@@ -133,6 +133,21 @@ async fn register_itself(world: &World<EngineDouble>) -> anyhow::Result<()> {
         (&json!("self made"), &json!("dmz"), &json!(true))
     );
     agent.says("relay_pending", 1).await?;
+    // nobody is led through it yet: a password goes where it went before
+    let beside = Sshd::start(PASSWORD, "").await?;
+    let before = server(world, beside.port, harness::sshd::USER, PASSWORD).await?;
+    let diagnosed = api.post(&format!("/api/servers/{before}/doctor"), &json!({})).await?;
+    assert!(diagnosed.is_success(), "{diagnosed:?}");
+    for number in 1..100 {
+        let body = json!({"name": format!("flood {number}"), "zone": "dmz"});
+        enroller.post("/api/relays", &body).await?.expect(201)?;
+    }
+    let full = harness::eventually("no more wait", SOON, || async {
+        let answer = enroller.post("/api/relays", &json!({"name": "one more"})).await;
+        answer.and_then(|answer| answer.expect(409)).map_err(|error| error.to_string())
+    })
+    .await?;
+    assert_eq!(full.code(), "too_many_pending", "{full:?}");
     let relay_id = relay["relay_id"].as_str().unwrap_or_default();
     enroller.post(&format!("/api/relays/{relay_id}/accept"), &json!({})).await?.expect(403)?;
     api.post(&format!("/api/relays/{relay_id}/accept"), &json!({})).await?.expect(200)?;
