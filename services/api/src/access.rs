@@ -55,7 +55,9 @@ impl Caller {
             Kind::User | Kind::SignIn | Kind::Token | Kind::Request => {
                 matches!(self.role, Role::Admin | Role::Auditor) && self.sees(tenant, whose.owner.as_ref())
             }
-            Kind::Tenant => self.role == Role::Admin || *tenant == self.tenant,
+            Kind::Tenant => {
+                self.role == Role::Admin || (*tenant == self.tenant && self.role != Role::Enroller)
+            }
             Kind::Quota
             | Kind::Env
             | Kind::Port
@@ -154,8 +156,8 @@ mod tests {
     }
 
     #[test]
-    fn a_developer_sees_its_own_alone() {
-        for role in ROLES {
+    fn a_developer_sees_its_own_alone_and_an_enroller_nothing() {
+        for role in ROLES.into_iter().filter(|role| *role != Role::Enroller) {
             let other = caller(role).sees(&tenant("a"), Some(&name("other")));
             assert_eq!(other, role != Role::Developer, "{role:?}");
             assert!(caller(role).sees(&tenant("a"), Some(&name("me"))));
@@ -164,6 +166,11 @@ mod tests {
         assert!(developer.sees_event(Kind::Env, &whose(Some("a"), Some("me"))));
         assert!(!developer.sees_event(Kind::Quota, &whose(Some("a"), None)));
         assert!(developer.sees_event(Kind::Tenant, &whose(Some("a"), None)));
+        let enroller = caller(Role::Enroller);
+        assert!(!enroller.sees(&tenant("a"), Some(&name("me"))));
+        for kind in Kind::ALL {
+            assert!(!enroller.sees_event(*kind, &whose(Some("a"), Some("me"))), "{kind:?}");
+        }
     }
 
     #[test]
@@ -184,8 +191,10 @@ mod tests {
             .filter(|(maker, made)| caller(*maker).may_issue(&tenant("a"), *made).is_ok())
             .collect();
         let (admin, operator, developer) = (Role::Admin, Role::Operator, Role::Developer);
+        let enroller = Role::Enroller;
         let mut expected: Vec<_> = ROLES.iter().map(|made| (admin, *made)).collect();
-        expected.extend([(operator, operator), (operator, developer), (developer, developer)]);
+        expected.extend([(operator, operator), (operator, developer), (operator, enroller)]);
+        expected.push((developer, developer));
         assert_eq!(may, expected);
         assert!(caller(operator).may_issue(&tenant("b"), developer).is_err());
         assert!(caller(admin).may_issue(&tenant("b"), developer).is_ok());
