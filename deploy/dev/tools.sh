@@ -60,7 +60,6 @@ main_needs=$(cat <<'END'
 END
 )
 kubernetes_needs=$(cat <<'END'
-/usr/bin/etcd                       etcd-server              # where the apiserver keeps everything
 /usr/bin/containerd                 containerd               # runs the Pods; 1.6, so Kubernetes up to 1.36
 /usr/lib/cni/bridge                 containernetworking-plugins  # gives each Pod its address
 /usr/sbin/iptables                  iptables                 # kube-proxy writes its rules with it

@@ -3,6 +3,7 @@
 #
 #   kubernetes   kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kube-proxy, kubectl,
 #                and network-policies, which makes NetworkPolicies hold
+#   etcd         keeps what the cluster knows
 #   helm         installs the chart
 #   image.tar    the image of what runs as Pods: pause, which holds a Pod's namespaces open, and CoreDNS
 #
@@ -59,6 +60,7 @@ major=${kubernetes_version%%.*} minor=${kubernetes_version#*.}
 echo "building Kubernetes $kubernetes_version and helm $helm_version (the first time: some minutes)"
 go_build "$part/kubernetes" "$here" . \
   "-X $version.gitVersion=v$kubernetes_version -X $version.gitMajor=$major -X $version.gitMinor=${minor%%.*}"
+go_build "$part/etcd" "$here/etcd" go.etcd.io/etcd/server/v3 ''
 go_build "$part/helm" "$here/helm" helm.sh/helm/v4/cmd/helm \
   "-X helm.sh/helm/v4/internal/version.version=v$helm_version"
 go_build "$part/coredns" "$here/dns" . ''

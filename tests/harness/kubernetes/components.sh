@@ -14,7 +14,7 @@ look_every_s=0.2
 environment=(env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin "HOME=$HOME" LANG=C.UTF-8)
 
 run_etcd() {
-  command=(/usr/bin/etcd --name test --data-dir "$dir/etcd"
+  command=("$bin/etcd" --name test --data-dir "$dir/etcd"
     --listen-client-urls "http://127.0.0.1:$etcd_port" --advertise-client-urls "http://127.0.0.1:$etcd_port"
     --listen-peer-urls "http://127.0.0.1:$etcd_peer_port"
     --initial-advertise-peer-urls "http://127.0.0.1:$etcd_peer_port"
