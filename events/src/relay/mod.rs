@@ -41,7 +41,7 @@ pub struct RelaySettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RelayRegistered {
     pub settings: RelaySettings,
-    /// SHA-256 of its key (160 random bits), hexadecimal.
+    /// SHA-256 of its key (200 random bits), hexadecimal.
     pub digest: String,
     /// It registered itself, and waits for an operator.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

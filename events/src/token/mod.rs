@@ -21,7 +21,7 @@ pub struct TokenIssued {
     pub role: Role,
     /// In whose name it acts.
     pub owner: UserName,
-    /// SHA-256 of the token (160 random bits), hexadecimal.
+    /// SHA-256 of the token (200 random bits), hexadecimal.
     pub digest: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<DateTime<Utc>>,
