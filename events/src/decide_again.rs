@@ -311,8 +311,8 @@ fn relay(case: &Case<'_>, event: &RelayEvent, at: DateTime<Utc>) -> Decided {
         RelayEvent::RelayConnected(connected) => case.on(|state: &Relay| {
             let previous = state.previous.as_ref().filter(|_| connected.previous_key);
             let digest = previous.map_or(&state.digest, |(digest, _)| digest).clone();
-            let RelayConnected { hub, address, client, .. } = connected;
-            connect::connect(state, &connect::Knock { hub, digest, address, client }, at)
+            let RelayConnected { hub, address, client, tunnels, .. } = connected;
+            connect::connect(state, &connect::Knock { hub, digest, address, client, tunnels }, at)
         }),
         RelayEvent::RelayDisconnected(ended) => {
             case.on(|state| connect::disconnect(state, ended.epoch, &ended.reason))

@@ -1,7 +1,7 @@
 //! Which relays are there, and is each connected?
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use chrono::{DateTime, Utc};
 use events::ids::{HubId, RelayId, TenantId};
@@ -28,9 +28,11 @@ pub struct RelayRow {
     pub epoch: u64,
     /// Where it is connected now.
     pub hub: Option<HubId>,
-    /// Of its newest connection, as the next two.
+    /// Of its newest connection, as the next three.
     pub address: Option<IpAddr>,
     pub client: Option<String>,
+    /// Where its hub is asked for tunnels through it.
+    pub tunnels: Option<SocketAddr>,
     /// When its newest connection began or ended.
     pub changed_at: Option<DateTime<Utc>>,
     /// Why its newest connection ended.
@@ -51,7 +53,7 @@ pub struct Filter {
 }
 
 const COLUMNS: &str = "relay_id, tenant, settings, pending, revoked, epoch, hub, host(address) AS address, client, \
-    changed_at, reason, created_at, updated_at, created_seq, seq";
+    tunnels, changed_at, reason, created_at, updated_at, created_seq, seq";
 
 /// One relay, a revoked one too; `tenant: None` looks in all.
 pub async fn get(
@@ -116,6 +118,7 @@ impl FromRow<'_, PgRow> for RelayRow {
             hub: get_parsed_option(row, "hub")?,
             address: get_parsed_option(row, "address")?,
             client: row.try_get("client")?,
+            tunnels: get_parsed_option(row, "tunnels")?,
             changed_at: row.try_get("changed_at")?,
             reason: row.try_get("reason")?,
             created_at: row.try_get("created_at")?,
@@ -185,6 +188,7 @@ fn apply(row: Option<RelayRow>, recorded: &Recorded, event: &RelayEvent) -> Resu
             hub: None,
             address: None,
             client: None,
+            tunnels: None,
             changed_at: None,
             reason: None,
             created_at: at,
@@ -212,6 +216,7 @@ fn apply(row: Option<RelayRow>, recorded: &Recorded, event: &RelayEvent) -> Resu
         RelayEvent::RelayConnected(connected) => {
             check_text(&connected.client)?;
             (row.address, row.client) = (connected.address, connected.client.clone());
+            row.tunnels = connected.tunnels;
             (row.changed_at, row.reason) = (Some(at), None);
         }
         RelayEvent::RelayDisconnected(ended) => {
@@ -232,19 +237,19 @@ fn apply(row: Option<RelayRow>, recorded: &Recorded, event: &RelayEvent) -> Resu
 }
 
 const STORE: &str = "INSERT INTO relays (relay_id, tenant, name, zone, settings, revoked, epoch, connected, hub, \
-    address, client, changed_at, reason, created_at, updated_at, created_seq, seq, pending) \
+    address, client, changed_at, reason, created_at, updated_at, created_seq, seq, pending, tunnels) \
     SELECT relay_id, tenant, name, zone, settings, revoked, epoch, connected, hub, address::inet, client, \
-    changed_at, reason, created_at, updated_at, created_seq, seq, pending \
+    changed_at, reason, created_at, updated_at, created_seq, seq, pending, tunnels \
     FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::boolean[], $7::bigint[], \
     $8::boolean[], $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::text[], $14::timestamptz[], \
-    $15::timestamptz[], $16::bigint[], $17::bigint[], $18::boolean[]) AS r(relay_id, tenant, name, zone, settings, \
+    $15::timestamptz[], $16::bigint[], $17::bigint[], $18::boolean[], $19::text[]) AS r(relay_id, tenant, name, zone, settings, \
     revoked, epoch, connected, hub, address, client, changed_at, reason, created_at, updated_at, created_seq, seq, \
-    pending) \
+    pending, tunnels) \
     ON CONFLICT (relay_id) DO UPDATE SET name = EXCLUDED.name, zone = EXCLUDED.zone, \
     settings = EXCLUDED.settings, revoked = EXCLUDED.revoked, epoch = EXCLUDED.epoch, \
     connected = EXCLUDED.connected, hub = EXCLUDED.hub, address = EXCLUDED.address, client = EXCLUDED.client, \
     changed_at = EXCLUDED.changed_at, reason = EXCLUDED.reason, updated_at = EXCLUDED.updated_at, \
-    seq = EXCLUDED.seq, pending = EXCLUDED.pending";
+    seq = EXCLUDED.seq, pending = EXCLUDED.pending, tunnels = EXCLUDED.tunnels";
 
 async fn store(connection: &mut PgConnection, rows: &[RelayRow]) -> Result<(), RowError> {
     sqlx::query(STORE)
@@ -266,6 +271,7 @@ async fn store(connection: &mut PgConnection, rows: &[RelayRow]) -> Result<(), R
         .bind(column(rows, |row| seq(row.created_seq)))
         .bind(column(rows, |row| seq(row.seq)))
         .bind(column(rows, |row| row.pending))
+        .bind(column(rows, |row| row.tunnels.map(|door| door.to_string())))
         .execute(connection)
         .await?;
     Ok(())

@@ -26,7 +26,7 @@ mod tests {
     fn one_that_registered_itself_waits_for_an_operator() {
         let asked = || crate::relay::RelayRegistered { pending: true, ..registered("a") };
         let hub = HubId::from_seed(&uuid::Uuid::nil());
-        let knock = Knock { hub, digest: "a".into(), address: None, client: None };
+        let knock = Knock { hub, digest: "a".into(), address: None, client: None, tunnels: None };
         let waiting = given::<Relay>(vec![(0, asked().into())]);
         assert_eq!(connect(&waiting, &knock, t(1)), Err(RelayRefusal::Pending));
         assert!(waiting.there().is_none());

@@ -1,6 +1,6 @@
 //! May this be the relay's connection? With its key, from its addresses; the newest wins and fences the older.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use chrono::{DateTime, Utc};
 
@@ -16,6 +16,8 @@ pub struct Knock {
     pub digest: String,
     pub address: Option<IpAddr>,
     pub client: Option<String>,
+    /// It carries tunnels, and here they are asked for.
+    pub tunnels: Option<SocketAddr>,
 }
 
 /// Who is no relay and who shows a wrong key are told the same.
@@ -44,6 +46,7 @@ pub fn connect(state: &Relay, knock: &Knock, now: DateTime<Utc>) -> Decision<Rel
         address: knock.address,
         client: knock.client.clone(),
         previous_key,
+        tunnels: knock.tunnels,
     };
     Ok(Some(connected.into()))
 }
@@ -67,7 +70,7 @@ mod tests {
 
     fn knock(digest: &str) -> Knock {
         let hub = HubId::from_seed(&Uuid::nil());
-        Knock { hub, digest: digest.into(), address: Some([10, 0, 0, 7].into()), client: None }
+        Knock { hub, digest: digest.into(), address: Some([10, 0, 0, 7].into()), client: None, tunnels: None }
     }
 
     fn epoch(decision: Decision<RelayEvent, RelayRefusal>) -> Result<u64, RelayRefusal> {

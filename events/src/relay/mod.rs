@@ -7,7 +7,7 @@ pub mod revoke;
 pub mod rotate_key;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use chrono::{DateTime, Utc};
 use ipnet::IpNet;
@@ -79,6 +79,9 @@ pub struct RelayConnected {
     /// It showed the key that was replaced.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub previous_key: bool,
+    /// Where its hub is asked for tunnels through it; relays of others carry none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnels: Option<SocketAddr>,
 }
 
 /// A relay's connection ended.

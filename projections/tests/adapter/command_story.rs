@@ -38,7 +38,13 @@ impl Story {
             }
             2 | 3 => {
                 let address = which.is_multiple_of(2).then(|| [10, 0, 0, which].into());
-                let knock = Knock { hub: hub(which), digest: state.digest.clone(), address, client: None };
+                let knock = Knock {
+                    hub: hub(which),
+                    digest: state.digest.clone(),
+                    address,
+                    client: None,
+                    tunnels: None,
+                };
                 relay::connect::connect(state, &knock, now)
             }
             4 => relay::connect::disconnect(state, state.epoch, "relay_left"),

@@ -1,7 +1,8 @@
 //! Our own relay: dials out to Portreeve from a network that accepts no connection, and runs commands there over SSH.
 //!
 //! `line` speaks Socket.IO, `tls` says whom it believes; `tasks` takes commands and gives results back, `spool` keeps
-//! both on disk until they are acknowledged; `run` and `pool` are the way to servers. Speaks the protocol that relays
+//! both on disk until they are acknowledged; `run` and `pool` are the way to servers,
+//! `tunnels` what others send there. Speaks the protocol that relays
 //! of others speak, and says more where it knows more (`wire`). Knows nothing of the log.
 
 mod enroll;
@@ -12,6 +13,7 @@ mod run;
 mod spool;
 mod tasks;
 mod tls;
+mod tunnels;
 mod wire;
 
 use std::path::PathBuf;

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
 use crate::enroll::Identity;
+use crate::tunnels::TUNNELS_MAX;
 use crate::{Config, tls};
 
 /// From the first packet to being let in.
@@ -108,7 +109,9 @@ impl Line {
         let open = packet.strip_prefix('0').and_then(|open| serde_json::from_str::<Open>(open).ok());
         let open = open.ok_or_else(|| LineError::Unreadable(shortened(&packet)))?;
         line.silence_max = Duration::from_millis(open.ping_interval.saturating_add(open.ping_timeout));
-        let who = json!({ "proxyId": who.proxy_id, "apiKey": who.api_key.expose_secret() });
+        let who = json!({
+            "proxyId": who.proxy_id, "apiKey": who.api_key.expose_secret(), "tunnels": TUNNELS_MAX,
+        });
         line.send(format!("40{NAMESPACE},{who}")).await?;
         loop {
             let packet = line.packet().await?;

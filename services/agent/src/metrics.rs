@@ -10,6 +10,7 @@ pub struct Metrics {
     pub connected: Gauge,
     pub running: Gauge,
     pub spooled: Gauge,
+    pub tunnels: Gauge,
     commands: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
@@ -21,6 +22,7 @@ impl Metrics {
             registry.register("portreeve_agent_connected", "Connected to a hub", shown.connected);
             registry.register("portreeve_agent_running", "Commands under way", shown.running);
             registry.register("portreeve_agent_spooled", "Results not acknowledged", shown.spooled);
+            registry.register("portreeve_agent_tunnels", "Tunnels open", shown.tunnels);
             registry.register("portreeve_agent_commands", "Commands that ended, by how", shown.commands);
         });
         metrics

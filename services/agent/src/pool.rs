@@ -188,8 +188,13 @@ async fn log_in(place: &Place) -> Result<Connection, ReachError> {
         Credential::PrivateKey(key) => Login::Key(KeyPair::read(key, None).map_err(ReachError::Key)?),
     };
     let host_key = place.host_key.as_deref().map(PublicLine::read).transpose().map_err(ReachError::Key)?;
-    let target =
-        Target { host: place.host.clone(), port: place.port, user: place.username.clone(), host_key };
+    let target = Target {
+        host: place.host.clone(),
+        port: place.port,
+        user: place.username.clone(),
+        host_key,
+        through: None,
+    };
     let Attempt { outcome, .. } = attempt(&target, &login, &LIMITS).await;
     Ok(outcome?)
 }

@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::run;
 use crate::spool::Spool;
+use crate::tunnels::Tunnels;
 use crate::wire::{COMMAND_RESULT, COMMAND_RESULT_RECEIVED, EXECUTE_COMMAND, Ended, Execute, is_command_id};
 
 /// Commands that wait for their turn; the hub gives out fewer.
@@ -43,17 +44,24 @@ impl Tasks {
         let mut again = interval(SEND_AGAIN_AFTER);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut until: Option<Instant> = None;
+        // they end with the connection
+        let (mut tunnels, mut words) = Tunnels::new(self.metrics.clone());
         loop {
             let late = until.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600));
             let done = tokio::select! {
                 event = line.next() => match event {
-                    Ok(event) => self.take(event, until.is_some()),
+                    Ok(event) => {
+                        tunnels.take(&event);
+                        self.take(event, until.is_some());
+                        Ok(())
+                    }
                     Err(error) => Err(error),
                 },
                 Some(id) = self.next_ended.recv() => {
                     self.running = self.running.saturating_sub(1);
                     self.send(line, &id).await
                 }
+                Some((event, said)) = words.recv() => line.emit(event, &said).await,
                 // the first time at once: what was not acknowledged over the last connection
                 _ = again.tick() => self.send_all(line).await,
                 () = shutdown.cancelled(), if until.is_none() => {
@@ -71,7 +79,7 @@ impl Tasks {
         }
     }
 
-    fn take(&mut self, event: Event, ending: bool) -> Result<(), LineError> {
+    fn take(&mut self, event: Event, ending: bool) {
         match event.name.as_str() {
             EXECUTE_COMMAND if !ending => self.begin(event.data),
             // nothing is begun any more: the hub gives it to somebody else, or says that it is lost
@@ -79,7 +87,6 @@ impl Tasks {
             COMMAND_RESULT_RECEIVED => self.received(&event.data),
             _ => {}
         }
-        Ok(())
     }
 
     fn begin(&mut self, data: Value) {

@@ -30,13 +30,13 @@ mod problem;
 mod rate_limits;
 mod readers;
 mod reading;
+mod relay_courier;
 mod routes;
 mod safe_headers;
 mod scope;
 mod server;
 mod server_fields;
 mod server_import;
-mod server_test;
 mod server_way;
 mod serving;
 mod sign_ins;
@@ -159,7 +159,7 @@ pub async fn serve(
         visits: Visits::new(log.clone()),
         refusals: Arc::new(Refusals::new(log.clone(), "service:api")),
         sign_ins: Arc::new(sign_ins::SignIns::new(log.clone())),
-        reach: reach::Reach::new(log.clone(), vault.clone()),
+        reach: reach::Reach::new(log.clone(), vault.clone(), &config.master_keys),
         jupyter: Jupyter::new(&config.master_keys, config.jupyter.url, jupyter_port, tls.is_some()),
         terminals: terminal::shells::Terminals::new(&log, &vault, &recordings),
         time_travel: TimeTravel::new(log.clone(), projections.clone()),

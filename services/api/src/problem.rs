@@ -69,7 +69,6 @@ pub const CODES: &[Code] = &[
     row("server_exists", StatusCode::CONFLICT, "The request registered another server already"),
     row("credential_needed", StatusCode::CONFLICT, "The credential must be sent again"),
     row("host_key_not_seen", StatusCode::CONFLICT, "No such host key waits to be accepted"),
-    row("behind_relay", StatusCode::CONFLICT, "A relay leads to the server"),
     row("account_busy", StatusCode::CONFLICT, "The account is being changed"),
     row("account_unknown", StatusCode::CONFLICT, "The account was not pushed from here"),
     row("too_many_accounts", StatusCode::CONFLICT, "There are too many accounts"),

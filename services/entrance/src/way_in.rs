@@ -70,6 +70,7 @@ impl WayIn {
             port: addr.port(),
             user: ACCOUNT.to_owned(),
             host_key: Some(PublicLine::read(&host_key).map_err(WayInError::HostKey)?),
+            through: None,
         };
         Ok((target, Login::Certificate(key)))
     }

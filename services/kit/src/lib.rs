@@ -1,4 +1,5 @@
-//! What do all processes share? Telemetry, shutdown, health and metrics, errors written down, and the sentry protocol.
+//! What do all processes share? Telemetry, shutdown, health and metrics, errors written down, the sentry protocol, and
+//! tunnels through relays.
 
 pub mod client_address;
 pub mod error;
@@ -8,3 +9,4 @@ pub mod sentry_protocol;
 pub mod shutdown;
 pub mod tally;
 pub mod telemetry;
+pub mod tunnel;

@@ -338,6 +338,8 @@ impl Start<'_> {
             master_keys: master_keys.clone(),
             listen: None,
             trusted_proxies: self.settings.http.trusted_proxies.clone(),
+            tunnels: relay::TUNNELS_LISTEN,
+            tunnels_at: None,
         };
         services.start("relay", |drain| relay::run(relay, relays, health.clone(), drain));
         services.start("audit", |drain| audit::run(audit, health.clone(), drain));

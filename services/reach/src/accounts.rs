@@ -163,7 +163,7 @@ impl Reach {
             let done = Done::failed(trouble.class, trouble.reason.clone(), trouble.suggestion.clone());
             return Ok((done, Vec::new()));
         }
-        let Some(connection) = &tried.connection else { return Err(ReachError::NotFound) };
+        let Some(inside) = &tried.inside else { return Err(ReachError::NotFound) };
         let password = match tried.settings.credential.method {
             Method::Password => self.stored(&tried.settings).await?,
             Method::PrivateKey | Method::Certificate => None,
@@ -185,7 +185,7 @@ impl Reach {
         ];
         let given = Given { password, root: true, variables };
         let left = (*deadline - Utc::now()).to_std().unwrap_or_default();
-        let answers = run(connection, &[ACCOUNT_STATE, SCRIPT], &given, left).await;
+        let answers = run(inside, &[ACCOUNT_STATE, SCRIPT], given, left).await;
         tried.leave().await;
         Ok(match answers {
             Ok(answers) => judge(*action, wish, &answers),

@@ -1,17 +1,19 @@
 //! How does one get into a server? With the settings of this moment, the stored credential and the pinned key.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use events::Cause;
 use events::ids::{ServerId, TenantId};
 use events::server::{HostKey, Server, Settings, host_key::shown};
-use ssh::client::{Attempt, Connection, Passed, Target, attempt};
+use ssh::client::{Attempt, Connection, Dialler, Passed, Target, attempt};
 use ssh::keys::PublicLine;
 use uuid::Uuid;
 
 use crate::trouble::{Step, Trouble};
-use crate::{Reach, ReachError};
+use crate::tunnel::{Through, Tunnels};
+use crate::{By, Reach, ReachError};
 
 /// Which of the events of one visit's command.
 pub(crate) mod index {
@@ -85,9 +87,16 @@ impl Reach {
         let server = self.log.load::<Server>(tenant, id.as_str()).await.map_err(ReachError::Log)?.state;
         let settings = server.there().ok_or(ReachError::NotFound)?.clone();
         let failed = |settings, trouble| Way { settings, outcome: Err(trouble), learnt: Learnt::default() };
-        if let Some(relay) = &settings.relay {
-            let trouble = Trouble::relay_unavailable(relay);
-            return Ok(failed(settings, trouble));
+        // never past the relay that the settings name
+        let through = match &self.by {
+            By::Tunnel(through) => Some(through),
+            By::Direct => None,
+            By::Courier(_) => return Ok(failed(settings, Trouble::commands_alone())),
+            By::Nowhere => return Ok(failed(settings, Trouble::relay_unavailable())),
+        };
+        let relay = through.map(|through| &through.relay);
+        if settings.relay.is_some() && settings.relay.as_ref() != relay {
+            return Ok(failed(settings, Trouble::relay_unavailable()));
         }
         let login = match self.login(&settings, who).await {
             Ok(login) => login,
@@ -100,6 +109,7 @@ impl Reach {
             port: settings.port,
             user: settings.username.clone(),
             host_key: pinned.map_err(ReachError::Stored)?,
+            through: through.map(|through| self.tunnels(tenant, through)),
         };
         let Attempt { outcome, host_key, identification, addresses, passed } =
             attempt(&target, &login, &self.limits).await;
@@ -119,6 +129,10 @@ impl Reach {
             }
         }
         Ok(Way { settings, outcome, learnt })
+    }
+
+    fn tunnels(&self, tenant: &TenantId, through: &Through) -> Arc<dyn Dialler> {
+        Arc::new(Tunnels { tenant: tenant.clone(), through: through.clone(), key: self.tunnels.clone() })
     }
 
     /// Records what the server showed; answers the fingerprint that is believed if that is another one.

@@ -52,8 +52,8 @@ impl Reach {
             Err(_) => self.too_slow(tenant, id).await?,
         };
         let mut facts = None;
-        if let Some(connection) = tried.connection.as_ref().filter(|_| tried.trouble.is_none()) {
-            match run(connection, &[SCRIPT], &Given::default(), FACTS_WAIT).await {
+        if let Some(inside) = tried.inside.as_ref().filter(|_| tried.trouble.is_none()) {
+            match run(inside, &[SCRIPT], Given::default(), FACTS_WAIT).await {
                 Ok(answers) => facts = Some(read(&answers)),
                 Err(trouble) => tried.trouble = Some(trouble),
             }

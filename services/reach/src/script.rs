@@ -1,14 +1,13 @@
-//! How is something asked of a machine that has nothing but a POSIX shell? A script through its standard input, so
-//! that no list of processes shows it; answers are lines of its own form, bounded in time and size.
+//! How is something asked of a machine that has nothing but a POSIX shell? By a script; answers are lines of its own
+//! form, bounded in time and size.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use ssh::channel::{Channel, Exit, Lost, Output};
-use ssh::client::Connection;
-use tokio::time::timeout;
 
+use crate::inside::Inside;
 use crate::trouble::Trouble;
 
 /// Of what a script says, so much is looked at.
@@ -30,10 +29,10 @@ pub(crate) struct Given<'g> {
 
 /// What a command said, and how it ended.
 #[derive(Debug)]
-pub(crate) struct Said {
-    pub out: Vec<u8>,
-    pub err: Vec<u8>,
-    pub exit: Option<Exit>,
+pub struct Said {
+    pub(crate) out: Vec<u8>,
+    pub(crate) err: Vec<u8>,
+    pub(crate) exit: Option<Exit>,
 }
 
 /// The answers of a script, by their keys.
@@ -83,33 +82,15 @@ pub(crate) async fn collect(channel: &Channel) -> Result<Said, Lost> {
     Ok(said)
 }
 
-/// Runs a script by the machine's own `/bin/sh`, whatever the account's shell is. It must say `done` at its end.
+/// Runs a script, which must say `done` at its end. Where a record would show it no password is in it.
 pub(crate) async fn run(
-    connection: &Connection,
+    inside: &Inside,
     parts: &[&str],
-    given: &Given<'_>,
+    mut given: Given<'_>,
     wait: Duration,
 ) -> Result<Answers, Trouble> {
-    let text = script(parts, given);
-    let running = async {
-        let channel =
-            connection.command(b"exec /bin/sh -s", None).await.map_err(|error| Trouble::from(&error))?;
-        let whole = text.expose_secret().as_bytes().to_vec();
-        channel.writer.data(whole).await.map_err(|error| Trouble::from(&error))?;
-        channel.writer.eof().await.map_err(|error| Trouble::from(&error))?;
-        collect(&channel).await.map_err(|lost| {
-            let reason = format!("the connection broke while the machine was looked at: {}", lost.why);
-            Trouble::at_shell("connection_lost", reason, "try again; look at the server's log")
-        })
-    };
-    let said = match timeout(wait, running).await {
-        Ok(said) => said?,
-        Err(_) => {
-            let reason = format!("the machine did not finish its answer within {} s", wait.as_secs());
-            let what = "look at its load, at hanging mounts (df) and at how long names take (getent)";
-            return Err(Trouble::at_shell("script_timeout", reason, what));
-        }
-    };
+    given.password = given.password.filter(|_| inside.keeps_secrets());
+    let said = inside.script(&script(parts, &given), wait).await?;
     let answers = Answers::read(&String::from_utf8_lossy(&said.out));
     if answers.one("done").is_none() {
         let text = String::from_utf8_lossy(&said.err);
@@ -140,7 +121,7 @@ fn script(parts: &[&str], given: &Given<'_>) -> SecretString {
 }
 
 /// As one word of a shell.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 

@@ -1,5 +1,6 @@
 //! Can the server be used? Reached as everybody reaches it, then its shell is asked to answer; recorded.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use events::ids::{ServerId, TenantId};
@@ -10,9 +11,11 @@ use ssh::client::Connection;
 use tokio::time::timeout;
 
 use crate::connect::{Learnt, Way, Who, index, own};
+use crate::courier::Visit;
+use crate::inside::Inside;
 use crate::script::collect;
 use crate::trouble::{Step, Trouble};
-use crate::{Reach, ReachError};
+use crate::{By, Reach, ReachError};
 
 /// The longest that a shell may take to answer.
 const SHELL_WAIT: Duration = Duration::from_secs(8);
@@ -79,15 +82,31 @@ impl Reach {
         who: Who<'_>,
         own: &Cause,
     ) -> Result<Tried, ReachError> {
+        if let By::Courier(courier) = &self.by {
+            let visit = Visit { courier: Arc::clone(courier), own: own.clone() };
+            return self.try_by(tenant, id, visit).await;
+        }
         let way = self.go(tenant, id, who, own).await?;
         let step = way.step();
         let Way { settings, outcome, learnt } = way;
         Ok(match outcome {
             Ok(connection) => {
                 let trouble = try_shell(&connection, own).await.err();
-                Tried { settings, step: Step::Shell, trouble, learnt, connection: Some(connection) }
+                let inside = Some(Inside::Login(connection));
+                Tried { settings, step: Step::Shell, trouble, learnt, inside, is_by_courier: false }
             }
-            Err(trouble) => Tried { settings, step, trouble: Some(trouble), learnt, connection: None },
+            Err(trouble) => {
+                let trouble = Some(trouble);
+                Tried { settings, step, trouble, learnt, inside: None, is_by_courier: false }
+            }
+        })
+    }
+
+    async fn try_by(&self, tenant: &TenantId, id: &ServerId, visit: Visit) -> Result<Tried, ReachError> {
+        let there = Tried { is_by_courier: true, ..self.untried(tenant, id).await? };
+        Ok(match visit.test().await {
+            Ok(()) => Tried { inside: Some(Inside::Courier(visit)), ..there },
+            Err(trouble) => Tried { step: trouble.step, trouble: Some(trouble), ..there },
         })
     }
 
@@ -103,7 +122,7 @@ impl Reach {
         let server = self.log.load::<Server>(tenant, id.as_str()).await.map_err(ReachError::Log)?;
         let settings = server.state.there().ok_or(ReachError::NotFound)?.clone();
         let learnt = Learnt::default();
-        Ok(Tried { settings, step: Step::Shell, trouble: None, learnt, connection: None })
+        Ok(Tried { settings, step: Step::Shell, trouble: None, learnt, inside: None, is_by_courier: false })
     }
 
     /// Recorded if it is about the server as it is now; answers its last sequence.
@@ -129,7 +148,9 @@ pub(crate) struct Tried {
     pub trouble: Option<Trouble>,
     pub learnt: Learnt,
     /// Still open.
-    pub connection: Option<Connection>,
+    pub inside: Option<Inside>,
+    /// A relay of others went, and says little of the way.
+    pub is_by_courier: bool,
 }
 
 impl Tried {
@@ -156,8 +177,8 @@ impl Tried {
 
     /// Says good-bye; it may be gone already.
     pub async fn leave(&self) {
-        if let Some(connection) = &self.connection {
-            timeout(Duration::from_secs(1), connection.disconnect()).await.ok();
+        if let Some(inside) = &self.inside {
+            inside.leave().await;
         }
     }
 }

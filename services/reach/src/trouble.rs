@@ -1,6 +1,5 @@
 //! What stood in the way to a server, at which step, and what can a person do about it?
 
-use events::ids::RelayId;
 use kit::error::chain;
 use ssh::ConnectError;
 use ssh::channel::ChannelError;
@@ -33,6 +32,7 @@ impl Step {
 
     fn of(error: &ConnectError) -> Self {
         match error {
+            ConnectError::RelayUnavailable { .. } => Self::Preparation,
             ConnectError::DnsFailed { .. }
             | ConnectError::ConnectionRefused { .. }
             | ConnectError::Unreachable { .. }
@@ -112,12 +112,22 @@ impl Trouble {
         }
     }
 
-    pub(crate) fn relay_unavailable(relay: &RelayId) -> Self {
+    pub(crate) fn relay_unavailable() -> Self {
         Self {
             step: Step::Preparation,
             class: "relay_unavailable",
-            reason: format!("the way leads through relay {relay}, which carries commands and nothing else"),
-            suggestion: "run commands there, or take the relay out of the server's settings".to_owned(),
+            reason: "the way leads through a relay, and none that serves the server is connected".to_owned(),
+            suggestion: "start the relay, or take it out of the server's settings".to_owned(),
+            retryable: true,
+        }
+    }
+
+    pub(crate) fn commands_alone() -> Self {
+        Self {
+            step: Step::Preparation,
+            class: "behind_relay",
+            reason: "the way leads through a relay that carries commands and nothing else".to_owned(),
+            suggestion: "run commands there, or let a `portreeve agent` serve the server".to_owned(),
             retryable: false,
         }
     }

@@ -1,13 +1,11 @@
-//! How does a command run on a server that no relay leads to? By the way and the account of its test and terminal.
-
-use std::sync::Arc;
+//! How does a command run on a server that a hub logs in to itself? By the way and the account of its test and terminal.
 
 use events::Cause;
 use events::command::{CommandCompleted, CommandFailed};
 use events::ids::NAMESPACE;
 use events::server::Server;
 use kit::error::chain;
-use reach::{ReachError, Trouble, Who};
+use reach::{Reach, ReachError, Trouble, Who};
 use ssh::channel::{self, Channel, ChannelError, Exit, exit_code_of_signal};
 use ssh::client::Connection;
 use uuid::Uuid;
@@ -28,10 +26,10 @@ enum Ran {
 
 /// Ends when the result is on record or the command has ended; dropped, the connection and with it the command's
 /// channel are closed.
-pub async fn run(hub: Arc<Hub>, job: Job) {
+pub async fn run(hub: &Hub, job: &Job, reach: &Reach) {
     let ended = job.ended.clone();
-    let Some(ran) = ended.run_until_cancelled(Box::pin(go_and_run(&hub, &job))).await else { return };
-    let Job { tenant, id, dispatched, .. } = &job;
+    let Some(ran) = ended.run_until_cancelled(Box::pin(go_and_run(hub, job, reach))).await else { return };
+    let Job { tenant, id, dispatched, .. } = job;
     let via = &dispatched.via;
     let told = match ran {
         Ran::Completed(completed) => hub.answered(tenant, id, via, completed).await,
@@ -43,7 +41,7 @@ pub async fn run(hub: Arc<Hub>, job: Job) {
     }
 }
 
-async fn go_and_run(hub: &Hub, job: &Job) -> Ran {
+async fn go_and_run(hub: &Hub, job: &Job, reach: &Reach) -> Ran {
     let Job { tenant, id, server, .. } = job;
     match hub.log.load::<Server>(tenant, server.as_str()).await {
         Ok(loaded) => {
@@ -58,7 +56,7 @@ async fn go_and_run(hub: &Hub, job: &Job) -> Ran {
     let mut cause = Cause::new(command, "service:relay");
     cause.correlation = job.origin.correlation;
     cause.traceparent.clone_from(&job.origin.traceparent);
-    let reached = match hub.reach.connect(tenant, server, who, &cause).await {
+    let reached = match reach.connect(tenant, server, who, &cause).await {
         Ok(reached) => reached,
         Err(error) => return Ran::Failed(of_reach(error)),
     };

@@ -201,7 +201,8 @@ impl Dispatcher {
                 match &dispatched.via {
                     Via::Direct { hub } if *hub == self.hub.id => {
                         let job = job(self.hub.lines.begin(&id, &batch.origin));
-                        tokio::spawn(crate::direct::run(Arc::clone(&self.hub), job));
+                        let hub = Arc::clone(&self.hub);
+                        tokio::spawn(async move { crate::direct::run(&hub, &job, &hub.reach).await });
                     }
                     Via::Relay { relay, epoch } if self.is_here(relay, *epoch) => {
                         let job = job(self.hub.lines.begin(&id, &batch.origin));

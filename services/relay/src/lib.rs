@@ -5,7 +5,7 @@
 //! `CommandDispatched` names the relay's connection or the hub, and whoever that is sends it when it reads so.
 //! Nothing is sent that is not on record, and nothing that is on record is sent twice. `desk` folds the log,
 //! `plan` says what to do next, `steps` appends it; `socket` and `lines` are the relays' side, `send` and
-//! `direct` what happens to a command that is given away. Knows nothing of SQL, and not whether somebody may.
+//! `direct` what happens to a command that is given away, `tunnels` how others get through a relay. Knows nothing of SQL, and not whether somebody may.
 
 mod desk;
 mod direct;
@@ -19,6 +19,7 @@ mod socket;
 mod steps;
 #[cfg(test)]
 mod testing;
+mod tunnels;
 mod wire;
 
 use std::net::{IpAddr, SocketAddr};
@@ -30,6 +31,7 @@ use events::ids::HubId;
 use ipnet::IpNet;
 use kit::health::Health;
 use kit::tally::Tally;
+use kit::tunnel::TunnelKey;
 use nats::{Log, MasterKeys, Outputs, Vault};
 use reach::Reach;
 use tokio::net::TcpListener;
@@ -38,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use crate::lines::Lines;
 use crate::metrics::Metrics;
 pub use crate::socket::Door;
+use crate::tunnels::Tunnels;
 
 /// What the hub needs to run.
 #[derive(Clone)]
@@ -48,6 +51,10 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Where tunnels through relays are asked for, by the other services.
+    pub tunnels: SocketAddr,
+    /// By which address they find it, where that is another one.
+    pub tunnels_at: Option<IpAddr>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +79,9 @@ pub(crate) struct Hub {
     pub outputs: Outputs,
     pub reach: Reach,
     pub lines: Lines,
+    pub tunnels: Tunnels,
+    /// Where they are asked for.
+    pub tunnels_at: SocketAddr,
     pub metrics: Metrics,
     pub trusted_proxies: Vec<IpNet>,
     /// How often relays were turned away, by address and reason: a flood costs a line a minute.
@@ -82,6 +92,9 @@ pub(crate) struct Hub {
 const TURNED_AWAY_MAX: usize = 1_000;
 const TURNED_AWAY_TOLD_MAX: u64 = 3;
 const SUMMARY_EVERY: Duration = Duration::from_secs(60);
+
+/// Where tunnels are asked for if nothing else is said: any free port of this machine.
+pub const TUNNELS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 /// Part of the health.
 const NATS: &str = "relay log";
@@ -100,17 +113,23 @@ pub async fn run(
         }
         None => None,
     };
+    let at = |error| RunError::Listen(config.tunnels, error);
+    let tunnels = TcpListener::bind(config.tunnels).await.map_err(at)?;
+    let tunnels_at = tunnels.local_addr().map_err(at)?;
     let connection = nats::connect(&config.nats).await?;
     connection.check().await?;
     let outputs = connection.outputs(config.master_keys.clone());
-    let (log, vault) = (connection.log(), connection.vault(config.master_keys));
+    let keys = config.master_keys;
+    let (log, vault) = (connection.log(), connection.vault(keys.clone()));
     let hub = Arc::new(Hub {
         id: HubId::from_seed(&uuid::Uuid::new_v4()),
-        reach: Reach::new(log.clone(), vault.clone()),
+        reach: Reach::new(log.clone(), vault.clone(), &keys),
         log,
         vault,
         outputs,
         lines: Lines::default(),
+        tunnels: Tunnels::new(TunnelKey::new(keys.derive(TunnelKey::LABEL))),
+        tunnels_at: SocketAddr::new(config.tunnels_at.unwrap_or(tunnels_at.ip()), tunnels_at.port()),
         metrics: Metrics::new(&health),
         trusted_proxies: config.trusted_proxies,
         turned_away: Tally::new(TURNED_AWAY_MAX, TURNED_AWAY_TOLD_MAX),
@@ -119,6 +138,7 @@ pub async fn run(
     // others take over what is to be given away as soon as this one ends
     let saying = tokio::spawn(presence.keep_saying(shutdown.clone()));
     let summing_up = tokio::spawn(sum_up(Arc::clone(&hub)));
+    let tunnelling = tokio::spawn(tunnels::serve(Arc::clone(&hub), tunnels));
     let all_left = CancellationToken::new();
     let serving = serve(listener, door.routes(), all_left.clone());
     let serving = tokio::spawn(serving);
@@ -126,6 +146,7 @@ pub async fn run(
     dispatcher::run(&hub, presence, &door, &health, shutdown).await;
     door.close().await;
     all_left.cancel();
+    tunnelling.abort();
     summing_up.abort();
     saying.await.ok();
     serving.await.unwrap_or(Ok(()))

@@ -38,6 +38,8 @@ pub struct Job {
 pub struct Line {
     pub epoch: u64,
     pub socket: SocketRef,
+    /// It carries tunnels.
+    pub tunnels: bool,
 }
 
 #[derive(Default)]
@@ -123,6 +125,13 @@ impl Lines {
 
     pub fn all(&self) -> Vec<(RelayId, Line)> {
         self.inner().lines.iter().map(|(relay, line)| (relay.clone(), line.clone())).collect()
+    }
+
+    /// The connection of a relay of this tenant.
+    pub fn line_of(&self, relay: &RelayId, tenant: &str) -> Option<Line> {
+        let inner = self.inner();
+        inner.tenants.get(relay).filter(|own| own.as_str() == tenant)?;
+        inner.lines.get(relay).cloned()
     }
 
     /// The connection of this number, as long as it is the relay's.

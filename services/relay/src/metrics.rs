@@ -11,6 +11,7 @@ type Labels = [(&'static str, &'static str); 1];
 pub struct Metrics {
     /// To this hub.
     pub relays: Gauge,
+    pub tunnels: Gauge,
     /// Of all hubs.
     pub waiting: Gauge,
     pub in_flight: Gauge,
@@ -24,6 +25,7 @@ impl Metrics {
         let shown = metrics.clone();
         health.register(move |registry| {
             registry.register("portreeve_relay_relays", "Relays connected to this hub", shown.relays);
+            registry.register("portreeve_relay_tunnels", "Tunnels through relays of this hub", shown.tunnels);
             registry.register("portreeve_relay_commands_waiting", "Commands that wait", shown.waiting);
             registry.register(
                 "portreeve_relay_commands_in_flight",

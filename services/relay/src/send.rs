@@ -7,13 +7,14 @@ use events::command::{CommandDispatched, CommandFailed};
 use events::ids::RelayId;
 use events::server::{Method, Server, Settings};
 use kit::error::chain;
+use reach::Through;
 use secrecy::SecretString;
 use socketioxide::{SendError, SocketError};
 use tokio::time::sleep;
 
-use crate::Hub;
 use crate::lines::{Job, Line};
 use crate::wire::{EXECUTE_COMMAND, ExecuteCommand};
+use crate::{Hub, direct};
 
 /// A relay that does not read is tried again after so long, until the command's time is over.
 const FULL_PAUSE: Duration = Duration::from_millis(50);
@@ -26,8 +27,12 @@ pub async fn send(hub: Arc<Hub>, relay: RelayId, line: Line, job: Job) {
 
 async fn hand_over(hub: &Hub, relay: &RelayId, line: &Line, job: &Job) {
     let Job { tenant, id, dispatched, .. } = job;
-    let Prepared { settings, secret, host_key } = match prepared(hub, job).await {
-        Ok(prepared) => prepared,
+    let Prepared { settings, secret, host_key } = match prepared(hub, line, job).await {
+        Ok(Way::Message(prepared)) => *prepared,
+        Ok(Way::Tunnel) => {
+            let through = Through { relay: relay.clone(), door: hub.tunnels_at };
+            return direct::run(hub, job, &hub.reach.clone().through(through)).await;
+        }
         Err(why) => {
             if let Err(error) = hub.failed(tenant, id, &dispatched.via, why).await {
                 tracing::error!(command.id = %id, error = chain(&error), "a failure was not recorded");
@@ -65,6 +70,14 @@ async fn hand_over(hub: &Hub, relay: &RelayId, line: &Line, job: &Job) {
     }
 }
 
+/// How the relay gets it done.
+enum Way {
+    /// It logs in itself.
+    Message(Box<Prepared>),
+    /// It carries our login, with a certificate that it never sees.
+    Tunnel,
+}
+
 struct Prepared {
     settings: Settings,
     secret: SecretString,
@@ -73,7 +86,7 @@ struct Prepared {
 }
 
 /// With what to log in, if the server is still what it was.
-async fn prepared(hub: &Hub, job: &Job) -> Result<Prepared, CommandFailed> {
+async fn prepared(hub: &Hub, line: &Line, job: &Job) -> Result<Way, CommandFailed> {
     let server = hub.log.load::<Server>(&job.tenant, job.server.as_str()).await.map_err(|error| {
         unable(
             "log_unavailable",
@@ -93,8 +106,10 @@ async fn prepared(hub: &Hub, job: &Job) -> Result<Prepared, CommandFailed> {
                 )
             })?
         }
+        (Method::Certificate, _) if line.tunnels => return Ok(Way::Tunnel),
         (Method::Certificate, _) => {
-            let reason = "relays log in with passwords and private keys, and this server wants certificates";
+            let reason =
+                "this relay logs in with passwords and private keys, and this server wants certificates";
             return Err(unable("credential_unsupported", reason.to_owned(), "give the server a private key"));
         }
         (Method::Password | Method::PrivateKey, None) => None,
@@ -106,7 +121,8 @@ async fn prepared(hub: &Hub, job: &Job) -> Result<Prepared, CommandFailed> {
             "set the password or the key again",
         )
     };
-    stored.map(|secret| Prepared { settings, secret, host_key }).ok_or_else(missing)
+    let prepared = |secret| Way::Message(Box::new(Prepared { settings, secret, host_key }));
+    stored.map(prepared).ok_or_else(missing)
 }
 
 /// Nothing goes to another machine or account than the one that is on record for it.

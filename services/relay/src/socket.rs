@@ -26,6 +26,7 @@ use crate::Hub;
 use crate::keep::Keeper;
 use crate::lines::Line;
 use crate::steps::digest_of;
+use crate::tunnels;
 use crate::wire::{
     self, COMMAND_RESULT, COMMAND_RESULT_RECEIVED, Credentials, How, MESSAGE_BYTES_MAX, Refused, Said,
 };
@@ -157,7 +158,9 @@ async fn admit(hub: Arc<Hub>, socket: &SocketRef, auth: Value) -> Result<Arc<Arr
     let tenant = hub.lines.tenant_of(&relay, &hub.log).await.map_err(|error| away(&error))?;
     let tenant = tenant.ok_or_else(unknown)?;
     let client = format!("engine.io {} {}", engine(socket), transport(socket));
-    let knock = Knock { hub: hub.id.clone(), digest: digest_of(&api_key), address, client: Some(client) };
+    let tunnels = wire::carries_tunnels(&auth).then_some(hub.tunnels_at);
+    let (id, digest) = (hub.id.clone(), digest_of(&api_key));
+    let knock = Knock { hub: id, digest, address, client: Some(client), tunnels };
     let state = hub.log.load::<Relay>(&tenant, relay.as_str()).await.map_err(|error| away(&error))?.state;
     connect(&state, &knock, Utc::now()).map_err(|refusal| turned_away(refusal, relay.as_str()))?;
     let epoch = watch::Sender::new(None);
@@ -197,7 +200,7 @@ async fn come_in(arrival: &Arc<Arrival>, socket: SocketRef) {
     hub.metrics.relays.inc();
     epoch.send_replace(Some(connected.epoch));
     tracing::info!(relay.id = %relay, relay.epoch = connected.epoch, client = knock.client, "a relay is connected");
-    let line = Line { epoch: connected.epoch, socket: socket.clone() };
+    let line = Line { epoch: connected.epoch, socket: socket.clone(), tunnels: connected.tunnels.is_some() };
     for job in hub.lines.connected(relay, line.clone()) {
         tokio::spawn(crate::send::send(Arc::clone(hub), relay.clone(), line.clone(), job));
     }
@@ -207,6 +210,10 @@ async fn come_in(arrival: &Arc<Arrival>, socket: SocketRef) {
 }
 
 fn listen(socket: &SocketRef, arrival: &Arc<Arrival>) {
+    if arrival.knock.tunnels.is_some() {
+        let epoch = arrival.epoch.subscribe();
+        tunnels::listen(socket, &arrival.hub, &arrival.relay, move || *epoch.borrow());
+    }
     let whose = Arc::clone(arrival);
     socket.on(COMMAND_RESULT, move |socket: SocketRef, Data(said): Data<Value>, ack: AckSender| {
         let arrival = Arc::clone(&whose);
@@ -235,6 +242,7 @@ async fn leave(arrival: &Arrival, reason: &'static str) {
     hub.metrics.relays.dec();
     tracing::info!(relay.id = %relay, relay.epoch = epoch, reason, "a relay's connection ended");
     hub.lines.left(relay, epoch);
+    hub.tunnels.lost(relay, epoch);
     say_left(hub, tenant, relay, epoch, reason).await;
 }
 

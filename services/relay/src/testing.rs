@@ -82,8 +82,14 @@ impl Story {
     }
 
     pub fn connect(&mut self, relay: &RelayId, epoch: u64) {
-        let connected =
-            RelayConnected { epoch, hub: hub(1), address: None, client: None, previous_key: false };
+        let connected = RelayConnected {
+            epoch,
+            hub: hub(1),
+            address: None,
+            client: None,
+            previous_key: false,
+            tunnels: None,
+        };
         self.tell(Kind::Relay, relay.as_str(), RelayEvent::from(connected));
     }
 

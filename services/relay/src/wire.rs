@@ -63,6 +63,11 @@ pub fn credentials(auth: &Value, query: &str) -> Result<Credentials, String> {
     })
 }
 
+/// Our own agent says how many tunnels it carries; relays of others say nothing, and are asked for none.
+pub fn carries_tunnels(auth: &Value) -> bool {
+    auth.get("tunnels").and_then(Value::as_u64).is_some_and(|most| most > 0)
+}
+
 fn query_value(query: &str, name: &str) -> Option<String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let value = pairs.into_iter().find(|(key, _)| *key == name)?.1;

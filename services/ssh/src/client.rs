@@ -16,8 +16,8 @@ pub use crate::client_events::Passed;
 use crate::client_events::{ClientEvents, Told};
 use crate::client_login::authenticate;
 pub use crate::connect_error::ConnectError;
-pub use crate::dial::Limits;
 use crate::dial::{Dialled, dial};
+pub use crate::dial::{Dialler, Dialling, Limits, reach};
 pub use crate::forward::Forward;
 use crate::keys::{KeyPair, PublicLine};
 use crate::outlet::{Outlet, Send};
@@ -42,6 +42,8 @@ pub struct Target {
     /// Only this host key is accepted. `None` accepts any: [`Connection::host_key`] tells which it was, to
     /// be pinned from then on.
     pub host_key: Option<PublicLine>,
+    /// Who makes the connection where the server cannot be reached from here.
+    pub through: Option<Arc<dyn Dialler>>,
 }
 
 /// How to prove who we are.
@@ -136,7 +138,7 @@ async fn connect_as(
     if let Some(pinned) = &target.host_key {
         ask_for(&mut config.preferred, pinned);
     }
-    let Dialled { wire, address, identification } = dial(&target.host, target.port, limits, told).await?;
+    let Dialled { wire, address, identification } = dial(target, limits, told).await?;
     told.identified(&identification);
     told.passed(Passed::Identification);
     let (traffic, gate) = (wire.traffic(), wire.gate());

@@ -7,6 +7,8 @@ use std::time::Duration;
 /// What stood in the way, in the order in which a connection meets it.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
+    #[error("the relay on the way cannot be used: {why}")]
+    RelayUnavailable { why: String },
     #[error("the name {host:?} cannot be resolved")]
     DnsFailed {
         host: String,
@@ -59,6 +61,7 @@ impl ConnectError {
     /// Stable name of the class.
     pub const fn class(&self) -> &'static str {
         match self {
+            Self::RelayUnavailable { .. } => "relay_unavailable",
             Self::DnsFailed { .. } => "dns_failed",
             Self::ConnectionRefused { .. } => "connection_refused",
             Self::Unreachable { .. } => "unreachable",
@@ -87,6 +90,7 @@ impl ConnectError {
     /// What a person can do about it.
     pub fn suggestion(&self) -> String {
         match self {
+            Self::RelayUnavailable { .. } => "look whether the relay is connected, and at its log".into(),
             Self::DnsFailed { .. } => "check the spelling of the host, or use its address".into(),
             Self::ConnectionRefused { .. } => {
                 "check the port, and that an SSH server is running there".into()
@@ -127,7 +131,8 @@ impl ConnectError {
     /// Whether the same attempt may succeed a little later.
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::ConnectionRefused { .. }
+            Self::RelayUnavailable { .. }
+            | Self::ConnectionRefused { .. }
             | Self::Unreachable { .. }
             | Self::ConnectTimeout { .. }
             | Self::BannerTimeout { .. }

@@ -1,13 +1,16 @@
 //! How is a server reached, up to its identification line? Each step has its own limit and its own errors.
 
+use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::client::Target;
 use crate::client_events::{Passed, Told};
 use crate::connect_error::ConnectError;
 use crate::stream::{self, Wire, within};
@@ -49,16 +52,29 @@ pub(crate) struct Dialled {
     pub(crate) identification: String,
 }
 
+/// Somebody who makes connections in another network; what is sent over them arrives at the server as it is.
+pub trait Dialler: Debug + Send + Sync {
+    /// A connection, and where it leads to.
+    fn dial<'d>(&'d self, host: &'d str, port: u16, limits: &'d Limits) -> Dialling<'d>;
+}
+
+pub type Dialling<'d> =
+    Pin<Box<dyn Future<Output = Result<(TcpStream, SocketAddr), ConnectError>> + Send + 'd>>;
+
 /// `told` learns how far it came.
-pub(crate) async fn dial(
-    host: &str,
-    port: u16,
-    limits: &Limits,
-    told: &Told,
-) -> Result<Dialled, ConnectError> {
-    let addresses = resolve(host, port, limits.name).await?;
-    told.resolved(&addresses);
-    let (mut socket, address) = connect(addresses, limits.connect).await?;
+pub(crate) async fn dial(target: &Target, limits: &Limits, told: &Told) -> Result<Dialled, ConnectError> {
+    let (mut socket, address) = match &target.through {
+        None => {
+            let addresses = resolve(&target.host, target.port, limits.name).await?;
+            told.resolved(&addresses);
+            connect(addresses, limits.connect).await?
+        }
+        Some(through) => {
+            let (socket, address) = through.dial(&target.host, target.port, limits).await?;
+            told.resolved(&[address]);
+            (socket, address)
+        }
+    };
     told.passed(Passed::Network);
     if let Err(source) = stream::prepare(&socket) {
         return Err(ConnectError::Unreachable { address, source });
@@ -67,6 +83,12 @@ pub(crate) async fn dial(
     let identified = within(limits.banner, identification(&mut socket, &mut greeting)).await;
     let identification = identified.unwrap_or_else(|| Err(silent(&greeting, limits.banner)))?;
     Ok(Dialled { wire: Wire::new(socket, greeting), address, identification })
+}
+
+/// A connection to whatever listens there, and to which address it is.
+pub async fn reach(host: &str, port: u16, limits: &Limits) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    let addresses = resolve(host, port, limits.name).await?;
+    connect(addresses, limits.connect).await
 }
 
 async fn resolve(host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAddr>, ConnectError> {

@@ -14,7 +14,6 @@ use crate::position;
 use crate::problem::{Problem, ProblemDetails};
 use crate::server::{TestView, find};
 use crate::server_fields::login_name;
-use crate::server_way::needs_direct;
 
 #[derive(ToSchema)]
 #[schema(as = ServerDoctor, example = json!({"account": "alice"}))]
@@ -81,7 +80,6 @@ impl DiagnosisView {
         (status = 200, body = DiagnosisView, headers(("Portreeve-Position" = u64))),
         (status = 403, description = "`forbidden`", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 409, description = "`behind_relay`", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 422, description = "`validation_failed`", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
@@ -96,9 +94,9 @@ pub async fn diagnose(
     let mut fields = Fields::of(&incoming.body.json);
     let account = fields.optional("account", login_name);
     fields.finish(Some(()))?;
-    needs_direct(&app, &found).await?;
+    let reach = found.reach(&app, &incoming.caller).await?;
     let cause = incoming.accept(&app).await?;
     let who = Who { session: "doctor", user: incoming.caller.owner.as_str() };
-    let diagnosis = app.reach.diagnose(&found.tenant, &found.id, account.as_deref(), who, &cause).await?;
+    let diagnosis = reach.diagnose(&found.tenant, &found.id, account.as_deref(), who, &cause).await?;
     Ok(position::shown(diagnosis.seq, DiagnosisView::of(diagnosis)))
 }

@@ -9,6 +9,7 @@ use events::ids::{ServerId, TenantId};
 use events::server::register::register;
 use events::server::{Server, Settings, Stage};
 use nats::Decided;
+use reach::Who;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -20,7 +21,7 @@ use crate::position;
 use crate::problem::{Problem, ProblemDetails};
 use crate::server::TestView;
 use crate::server_fields::{Asked, AskedShape, registration};
-use crate::server_test;
+use crate::server_way::reach_for;
 
 /// What saving a server answers.
 #[derive(Serialize, ToSchema)]
@@ -107,8 +108,10 @@ pub async fn saved(
 ) -> Result<Saved, Problem> {
     let mut server = app.log.load::<Server>(tenant, id.as_str()).await?.state;
     let mut shown = None;
-    if test && server.there().is_some() {
-        let tested = server_test::run(app, tenant, &id, caller, cause).await?;
+    if let Some(settings) = server.there().filter(|_| test) {
+        let reach = reach_for(app, tenant, &id, settings, &caller.owner).await?;
+        let who = Who { session: "test", user: caller.owner.as_str() };
+        let tested = reach.test(tenant, &id, who, cause).await?;
         position = position.max(tested.seq);
         shown = Some(TestView::of(tested.outcome, None));
         server = app.log.load::<Server>(tenant, id.as_str()).await?.state;

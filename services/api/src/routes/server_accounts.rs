@@ -25,7 +25,6 @@ use crate::readers;
 use crate::routes::diagnose_server::FindingView;
 use crate::server::{Found, find};
 use crate::server_fields::login_name;
-use crate::server_way::needs_direct;
 
 const KEYS_MAX: usize = 16;
 const GROUPS_MAX: usize = 16;
@@ -187,11 +186,11 @@ async fn change(
     found: Found,
     order: AccountOrder,
 ) -> Result<Response, Problem> {
-    needs_direct(&app, &found).await?;
+    let reach = found.reach(&app, &incoming.caller).await?;
     let cause = incoming.accept(&app).await?;
     let changing = tokio::spawn(async move {
         let who = Who { session: "account", user: incoming.caller.owner.as_str() };
-        app.reach.change_account(&found.tenant, &found.id, &order, who, &cause).await
+        reach.change_account(&found.tenant, &found.id, &order, who, &cause).await
     });
     let changed = changing.await.map_err(|error| Problem::internal(&error))?;
     let AccountChanged { ended, findings, seq } = changed.map_err(|error| match error {
@@ -219,7 +218,7 @@ fn named(account: String) -> Result<String, Problem> {
         (status = 200, body = ChangeView, headers(("Portreeve-Position" = u64))),
         (status = 403, description = "`forbidden`", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 409, description = "`behind_relay`, `account_busy`, `too_many_accounts`", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "`account_busy`, `too_many_accounts`", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 422, description = "`validation_failed`", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
@@ -251,7 +250,7 @@ pub async fn push(
     responses(
         (status = 200, body = ChangeView, headers(("Portreeve-Position" = u64))),
         (status = 404, description = "`not_found`", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 409, description = "`behind_relay`, `account_busy`, `account_unknown`", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "`account_busy`, `account_unknown`", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
 pub async fn verify(
@@ -279,7 +278,7 @@ pub async fn verify(
     responses(
         (status = 200, body = ChangeView, headers(("Portreeve-Position" = u64))),
         (status = 404, description = "`not_found`", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 409, description = "`behind_relay`, `account_busy`, `account_unknown`", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "`account_busy`, `account_unknown`", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 422, description = "`validation_failed`", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
@@ -307,7 +306,7 @@ pub async fn rotate(
     responses(
         (status = 200, body = ChangeView, headers(("Portreeve-Position" = u64))),
         (status = 404, description = "`not_found`", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 409, description = "`behind_relay`, `account_busy`, `account_unknown`", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "`account_busy`, `account_unknown`", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
 pub async fn remove(

@@ -18,7 +18,6 @@ use crate::params::Params;
 use crate::position;
 use crate::problem::{Problem, ProblemDetails};
 use crate::server::{TestView, find};
-use crate::server_way::needs_direct;
 
 /// What a machine said of itself.
 #[derive(Debug, Serialize, ToSchema)]
@@ -50,7 +49,6 @@ pub struct FactsView {
         (status = 200, body = FactsView, headers(("Portreeve-Position" = u64))),
         (status = 403, description = "`forbidden`", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 409, description = "`behind_relay`", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
 pub async fn gather(
@@ -61,10 +59,10 @@ pub async fn gather(
     let found = find(&app, &incoming.caller, &id).await?;
     found.needs(&[Right::Facts])?;
     Fields::of(&incoming.body.json).finish(Some(()))?;
-    needs_direct(&app, &found).await?;
+    let reach = found.reach(&app, &incoming.caller).await?;
     let cause = incoming.accept(&app).await?;
     let who = Who { session: "facts", user: incoming.caller.owner.as_str() };
-    let gathered = app.reach.gather(&found.tenant, &found.id, who, &cause).await?;
+    let gathered = reach.gather(&found.tenant, &found.id, who, &cause).await?;
     let gathered_at = gathered.facts.as_ref().map(|_| Utc::now());
     let test = Some(TestView::of(gathered.outcome, None));
     Ok(position::shown(gathered.seq, FactsView { facts: gathered.facts, gathered_at, test }))

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use events::access::Right;
 use events::server::Server;
 use events::server::host_key::accept;
+use reach::Who;
 use utoipa::ToSchema;
 
 use crate::app::App;
@@ -16,7 +17,6 @@ use crate::position;
 use crate::problem::{Problem, ProblemDetails};
 use crate::routes::register_server::{Saved, saved};
 use crate::server::{TestView, find};
-use crate::server_test;
 
 /// Longest fingerprint; one of SHA-512 has 94 characters.
 const FINGERPRINT_LENGTH_MAX: usize = 128;
@@ -43,7 +43,9 @@ pub async fn test(
     found.needs(&[Right::Terminal, Right::Command])?;
     Fields::of(&incoming.body.json).finish(Some(()))?;
     let cause = incoming.accept(&app).await?;
-    let tested = server_test::run(&app, &found.tenant, &found.id, &incoming.caller, &cause).await?;
+    let reach = found.reach(&app, &incoming.caller).await?;
+    let who = Who { session: "test", user: incoming.caller.owner.as_str() };
+    let tested = reach.test(&found.tenant, &found.id, who, &cause).await?;
     Ok(position::shown(tested.seq, TestView::of(tested.outcome, None)))
 }
 

@@ -53,7 +53,6 @@ const KINDS: &[Kind] = &[
     row("too_slow", 4408, LATER, "connect again; what is still kept is shown"),
     row("idle_timeout", 4408, FINAL, "open a new terminal"),
     row("environment_not_running", 4409, FINAL, "start the environment first"),
-    row("behind_relay", 4409, FINAL, "run commands there, or let no relay serve the server"),
     row("taken_over", 4409, FINAL, "go on where you opened it last, or take it back by connecting again"),
     row("share_ended", 4410, FINAL, "ask the owner of the terminal to share it again"),
     row("session_ended", 4410, FINAL, "open a new terminal"),

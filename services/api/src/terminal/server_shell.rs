@@ -16,7 +16,6 @@ use crate::correlation::Correlation;
 use crate::idempotency::fresh_cause;
 use crate::problem::Problem;
 use crate::server::{Found, find};
-use crate::server_way::needs_direct;
 use crate::terminal::admission::needs_log;
 use crate::terminal::failure::Failure;
 use crate::terminal::knock::Visitor;
@@ -44,7 +43,7 @@ pub async fn open(
     found: &Found,
     correlation: &Correlation,
 ) -> Result<Arc<Shell>, Failure> {
-    needs_direct(app, found).await?;
+    let reach = found.reach(app, &visitor.caller).await?;
     let place = app.terminals.place(&visitor.caller.owner)?;
     let mut lines = Lines(socket);
     let settings = &found.settings;
@@ -52,7 +51,7 @@ pub async fn open(
     let session = SessionId::from_seed(&Uuid::new_v4());
     let cause = fresh_cause(&visitor.caller, correlation);
     let who = Who { session: session.as_str(), user: visitor.caller.owner.as_str() };
-    let reaching = app.reach.connect(&found.tenant, &found.id, who, &cause);
+    let reaching = reach.connect(&found.tenant, &found.id, who, &cause);
     let (reached, is_recorded) =
         tokio::join!(Box::pin(reaching), is_recorded(app, &found.tenant, found.id.as_str()));
     let reached = reached.map_err(|error| {

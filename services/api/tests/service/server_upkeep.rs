@@ -167,17 +167,18 @@ async fn nothing_goes_past_the_relay_that_serves_a_server() {
     let relay = relay.expect(201).unwrap();
     let listed = format!("/api/relays?after={}", relay.position.unwrap());
     admin.get(&listed).await.unwrap().expect(200).unwrap();
-    let before = world.everything().await.len();
+    let logins = sshd.log().matches("Accepted").count();
     let push = json!({"account": "alice", "public_keys": [KEY]});
-    for (path, body) in [
-        (doctor, json!({})),
-        (format!("/api/servers/{id}/facts"), json!({})),
-        (format!("/api/servers/{id}/accounts"), push),
+    for (path, body, said) in [
+        (doctor, json!({}), "/test/class"),
+        (format!("/api/servers/{id}/facts"), json!({}), "/test/class"),
+        (format!("/api/servers/{id}/accounts"), push, "/class"),
     ] {
-        problem(&admin.post(&path, &body).await.unwrap(), 409, "behind_relay");
+        let answer = admin.post(&path, &body).await.unwrap().expect(200).unwrap();
+        assert_eq!(answer.body.pointer(said), Some(&json!("relay_unavailable")), "{answer:?}");
     }
     let opening = Opening::of_server(admin, id, "").await.unwrap();
     let mut terminal = opening.binary().open(admin).await.unwrap();
-    terminal.fails("behind_relay", 4409).await.unwrap();
-    assert_eq!(world.everything().await.len(), before, "nobody was there, so nothing is said of it");
+    terminal.fails("relay_unavailable", 4502).await.unwrap();
+    assert_eq!(sshd.log().matches("Accepted").count(), logins, "nobody was there");
 }

@@ -149,13 +149,13 @@ impl Reach {
         tried: &Tried,
         account: Option<&str>,
     ) -> Result<Result<Answers, Trouble>, ReachError> {
-        let Some(connection) = &tried.connection else { return Ok(Ok(Answers::default())) };
+        let Some(inside) = &tried.inside else { return Ok(Ok(Answers::default())) };
         let password = match tried.settings.credential.method {
             Method::Password => self.stored(&tried.settings).await?,
             Method::PrivateKey | Method::Certificate => None,
         };
         let given = Given { password, root: true, variables: vec![("account", account.unwrap_or_default())] };
-        Ok(run(connection, &[ACCOUNT_STATE, SCRIPT], &given, LOOK_WAIT).await)
+        Ok(run(inside, &[ACCOUNT_STATE, SCRIPT], given, LOOK_WAIT).await)
     }
 }
 

@@ -15,6 +15,9 @@ const STEPS: [&str; 8] =
 const SLOW: Duration = Duration::from_millis(1_500);
 
 pub(super) fn findings(tried: &Tried) -> Vec<Finding> {
+    if tried.is_by_courier {
+        return by_courier(tried);
+    }
     let Some(trouble) = &tried.trouble else {
         return STEPS.into_iter().map(|step| passed(tried, step)).collect();
     };
@@ -24,6 +27,23 @@ pub(super) fn findings(tried: &Tried) -> Vec<Finding> {
     findings.push(Finding::failed(at, trouble.class, trouble.reason.clone(), remedy(tried, trouble)));
     let rest = STEPS.iter().skip(reached + usize::from(STEPS.contains(&at)));
     findings.extend(rest.map(|step| Finding::skipped(step, "not reached")));
+    findings
+}
+
+/// A relay of others says that it came through, or one sentence.
+fn by_courier(tried: &Tried) -> Vec<Finding> {
+    let unseen = STEPS.iter().take(STEPS.len() - 1);
+    let mut findings: Vec<_> =
+        unseen.map(|step| Finding::skipped(step, "a relay of others goes there and does not say")).collect();
+    findings.push(match &tried.trouble {
+        None => Finding::ok("shell", "the relay's command is answered".to_owned()),
+        Some(trouble) => Finding::failed(
+            trouble.step.name(),
+            trouble.class,
+            trouble.reason.clone(),
+            trouble.suggestion.clone(),
+        ),
+    });
     findings
 }
 

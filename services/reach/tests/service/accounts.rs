@@ -70,7 +70,7 @@ impl World {
 
 async fn gets_in(sshd: &Sshd, user: &str, key: &KeyPair) -> bool {
     let (host, user) = ("127.0.0.1".to_owned(), user.to_owned());
-    let target = Target { host, port: sshd.port, user, host_key: None };
+    let target = Target { host, port: sshd.port, user, host_key: None, through: None };
     connect(&target, &Login::Key(key.clone()), &Limits::default()).await.is_ok()
 }
 

@@ -45,7 +45,7 @@ async fn a_certificate_is_for_the_registered_account_alone() {
     let key = authority.certify(&holder, std::time::SystemTime::now()).unwrap();
     let as_user = async |user: &str| {
         let (host, user) = ("127.0.0.1".to_owned(), user.to_owned());
-        let target = Target { host, port: sshd.port, user, host_key: None };
+        let target = Target { host, port: sshd.port, user, host_key: None, through: None };
         let login = Login::Certificate(key.clone());
         connect(&target, &login, &Limits::default()).await.map(drop).map_err(|error| error.class())
     };

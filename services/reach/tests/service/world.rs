@@ -46,11 +46,11 @@ impl World {
         nats::connect(&config("setup")).await.unwrap().setup(1).await.unwrap();
         let connection = nats::connect(&config("api")).await.unwrap();
         let (keys, _) = MasterKeys::generate().unwrap();
-        let (log, vault) = (connection.log(), connection.vault(keys));
+        let (log, vault) = (connection.log(), connection.vault(keys.clone()));
         // nobody here is far away; what stays silent is not waited for
         let short = Duration::from_millis(500);
         let limits = Limits { connect: short, banner: short, kex: Duration::from_secs(2), ..LIMITS };
-        let reach = Reach::with_limits(log.clone(), vault.clone(), limits);
+        let reach = Reach::with_limits(log.clone(), vault.clone(), &keys, limits);
         Self { log, vault, reach, _nats: nats }
     }
 

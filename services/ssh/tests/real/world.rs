@@ -41,6 +41,7 @@ impl World {
             port: self.sshd.port,
             user: USER.into(),
             host_key: Some(PublicLine::read(&self.sshd.host_key().unwrap()).unwrap()),
+            through: None,
         }
     }
 

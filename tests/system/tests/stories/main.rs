@@ -26,4 +26,5 @@ mod repairs;
 mod secrets;
 mod spool;
 mod three_entrances;
+mod tunnels;
 mod web_terminal;
