@@ -3,6 +3,7 @@
 #
 #   deploy/dev/tools.sh               install what is missing, one line per thing installed
 #   deploy/dev/tools.sh kubernetes    the same for the test cluster (tests/harness/kubernetes) alone
+#   deploy/dev/tools.sh go            Go alone, where it is missing (tests/relays)
 #   deploy/dev/tools.sh --print-dir   the folder whose bin/ holds nats-server
 #
 # Safe to run again: it looks first, and takes a few milliseconds when nothing is to do.
@@ -19,9 +20,9 @@ fi
 
 part=${1:-main}
 case $part in
-  main | kubernetes) ;;
+  main | kubernetes | go) ;;
   --print-dir) echo "$tools"; exit ;;
-  *) echo "usage: $0 [kubernetes | --print-dir]" >&2; exit 64 ;;
+  *) echo "usage: $0 [kubernetes | go | --print-dir]" >&2; exit 64 ;;
 esac
 
 # One line per need: a file that proves it is there, the Debian package that brings it, its use.
@@ -253,4 +254,5 @@ case $part in
   kubernetes)
     install_packages "$kubernetes_needs"
     install_go ;;
+  go) install_go ;;
 esac

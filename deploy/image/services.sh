@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # How do the images of Portreeve's services get from this repository into the container engine?
 #
-#   deploy/image/services.sh --portreeve PATH [--nats-server PATH] [--only system|postgres] [--save DIR] [--fresh]
+#   deploy/image/services.sh --portreeve PATH [--nats-server PATH] [--only system|postgres|agent] [--save DIR] [--fresh]
 #
 # makes portreeve/system:dev (the one program, nats-server and its configuration) and
 # portreeve/postgres:dev (Debian's PostgreSQL, for trials), which deploy/helm/portreeve runs. Each is
 # rebuilt only when its inputs changed. nats-server is looked for where deploy/dev/tools.sh puts it.
+# --only agent makes portreeve/agent:dev, our relay agent alone (deploy/agent/Containerfile).
 # --save DIR also writes DIR/system.tar and DIR/postgres.tar, for a cluster without a registry:
 #
 #   ctr -n k8s.io images import DIR/system.tar
@@ -31,6 +32,9 @@ case ${images[*]} in
     [[ $portreeve ]] || usage
     [[ -f $portreeve && -x $portreeve ]] || fail "no program at --portreeve $portreeve: build it first" 66
     [[ -x $nats_server ]] || fail "no nats-server at $nats_server: run deploy/dev/tools.sh" 66 ;;
+  agent)
+    [[ $portreeve ]] || usage
+    [[ -f $portreeve && -x $portreeve ]] || fail "no program at --portreeve $portreeve: build it first" 66 ;;
   postgres) ;;
   *) usage ;;
 esac
@@ -39,6 +43,17 @@ gather_system() { # what system.Containerfile copies
   install -m 0755 "$portreeve" "$work/portreeve"
   install -m 0755 "$nats_server" "$work/nats-server"
   install -m 0644 "$here/../../nats/server.conf" "$work/server.conf"
+}
+gather_agent() { # as little as runs: the program without its symbols, and what it is linked against
+  local root=$work/root library
+  mkdir -p "$root/usr/local/bin" "$root/etc/ssl/certs" "$work/spool"
+  strip -o "$root/usr/local/bin/portreeve" "$portreeve"
+  for library in $(ldd "$portreeve" | grep -o '/[^ ]*'); do
+    install -D -m 0755 "$library" "$root$library"
+  done
+  install -m 0644 /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
+  echo 'portreeve:x:10001:10001::/nonexistent:/nonexistent' >"$root/etc/passwd"
+  chmod -R a+rX "$root"
 }
 gather_postgres() { install -m 0755 "$here/postgres_start.sh" "$work/start.sh"; }
 
@@ -50,12 +65,13 @@ ensure_base() { # NAME: the Debian root with NAME_packages.txt, as $base_tag
 }
 
 ensure_image() { # NAME
-  local name=portreeve/$1 began=$SECONDS base_key base_tag key
+  local name=portreeve/$1 began=$SECONDS base_key=scratch base_tag=scratch key file=$1.Containerfile
   local tag=$local_prefix$name:dev
-  base_key=$(root_key "$1_packages.txt" service_rootfs.sh)
+  if [[ $1 == agent ]]; then file=../agent/Containerfile
+  else base_key=$(root_key "$1_packages.txt" service_rootfs.sh); fi
   work=$(mktemp -d)
   "gather_$1"
-  key=$(digest "$base_key" "$1.Containerfile" "$(cd "$work" && sha256sum -- *)")
+  key=$(digest "$base_key" "$file" "$(cd "$work" && find . -type f -print0 | sort -z | xargs -0 sha256sum)")
   local gathered=$work
   work=''
   if [[ -z $fresh && $(label_of "$tag") == "$key" ]]; then
@@ -63,12 +79,12 @@ ensure_image() { # NAME
     echo "$name:dev is up to date"
     return
   fi
-  ensure_base "$1"
+  [[ $base_key == scratch ]] || ensure_base "$1"
   work=$gathered
-  build "$tag" "$key" "$1.Containerfile" "$base_tag"
+  build "$tag" "$key" "$file" "$base_tag"
   rm -rf "$work"; work=''
   name_it "$name"
-  forget_other_tags "$base_tag"
+  [[ $base_key == scratch ]] || forget_other_tags "$base_tag"
   say "built $name:dev with $engine"
 }
 

@@ -14,6 +14,7 @@ use crate::ports::*;
 use crate::quota::*;
 use crate::relay::*;
 use crate::request::*;
+use crate::schedule::*;
 use crate::server::*;
 use crate::session::*;
 use crate::sign_in::*;
@@ -246,7 +247,7 @@ catalogue! {
     }
     Relay "relay" RelayEvent {
         RelayRegistered 1, rule "relay/register.rs", by ["api"], reacts ["relay"], tables ["relays"];
-        RelayKeyRotated 1, rule "relay/rotate_key.rs", by ["api"], reacts [], tables ["relays"];
+        RelayKeyRotated 1, rule "relay/rotate_key.rs", by ["api"], reacts ["relay"], tables ["relays"];
         RelayAccepted 1, rule "relay/accept.rs", by ["api"], reacts ["relay"], tables ["relays"];
         RelayRevoked 1, rule "relay/revoke.rs", by ["api"], reacts ["relay"], tables ["relays"];
         RelayConnected 1, rule "relay/connect.rs", by ["relay"], reacts ["relay"], tables ["relays"];
@@ -254,8 +255,11 @@ catalogue! {
     }
     Batch "batch" BatchEvent {
         BatchRequested 1, rule "batch/request.rs", by ["api"], reacts ["relay"], tables ["batches", "commands"];
-        BatchCancelled 1, rule "batch/cancel.rs", by ["api"], reacts ["relay"], tables ["batches"];
+        BatchCancelled 1, rule "batch/cancel.rs", by ["api"], reacts ["relay"], tables ["batches", "commands"];
         BatchStopped 1, rule "batch/stop.rs", by ["relay"], reacts ["relay"], tables ["batches"];
+        BatchApproved 1, rule "batch/approve.rs", by ["api"], reacts ["relay"], tables ["batches", "commands"];
+        BatchRejected 1, rule "batch/reject.rs", by ["api"], reacts ["relay"], tables ["batches", "commands"];
+        BatchExpired 1, rule "batch/expire.rs", by ["relay"], reacts ["relay"], tables ["batches", "commands"];
     }
     Command "command" CommandEvent {
         CommandRequested 1, rule "command/request.rs", by ["relay"], reacts ["relay"], tables ["commands"];
@@ -266,6 +270,14 @@ catalogue! {
         CommandLost 1, rule "command/lose.rs", by ["relay"], reacts ["relay"], tables ["commands"];
         CommandCancelled 1, rule "command/cancel.rs", by ["relay"], reacts ["relay"], tables ["commands"];
         CommandAnsweredLate 1, rule "command/answer.rs", by ["relay"], reacts [], tables ["commands"];
+    }
+    Schedule "schedule" ScheduleEvent {
+        ScheduleSet 1, rule "schedule/set.rs", by ["api"], reacts [], tables ["schedules"];
+        SchedulePaused 1, rule "schedule/pause.rs", by ["api"], reacts [], tables ["schedules"];
+        ScheduleResumed 1, rule "schedule/pause.rs", by ["api"], reacts [], tables ["schedules"];
+        ScheduleRemoved 1, rule "schedule/remove.rs", by ["api"], reacts [], tables ["schedules"];
+        ScheduleFired 1, rule "schedule/fire.rs", by ["api"], reacts [], tables ["schedules", "schedule_runs"];
+        ScheduleSkipped 1, rule "schedule/skip.rs", by ["api"], reacts [], tables ["schedules", "schedule_runs"];
     }
     User "user" UserEvent {
         UserRegistered 1, rule "user/register.rs", by ["api"], reacts [], tables ["users"];

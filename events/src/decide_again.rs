@@ -27,6 +27,7 @@ use crate::ports::{PortEvent, allocate, block, release};
 use crate::quota::{QuotaEvent, claim};
 use crate::relay::{Relay, RelayConnected, RelayEvent, connect, rotate_key::rotate_key};
 use crate::request::{RequestEvent, accept};
+use crate::schedule::{ScheduleEvent, fire, pause, remove as remove_schedule, set, skip};
 use crate::server::{
     Server, ServerChanged, ServerEvent, ServerRefusal, account, change, facts, host_key, register, remove,
     test,
@@ -129,8 +130,16 @@ pub fn decide_again(past: &[Recorded], decided: &Recorded) -> Decided {
             BatchEvent::BatchStopped(stopped) => {
                 case.on(|state| crate::batch::stop::stop(state, stopped.failures))
             }
+            BatchEvent::BatchApproved(approved) => {
+                case.on(|state| crate::batch::approve::approve(state, &approved.by, approved.at))
+            }
+            BatchEvent::BatchRejected(rejected) => {
+                case.on(|state| crate::batch::reject::reject(state, &rejected.by, rejected.reason))
+            }
+            BatchEvent::BatchExpired(_) => case.on(|state| crate::batch::expire::expire(state, at)),
         },
         Event::Command(event) => command(&case, event, at),
+        Event::Schedule(event) => schedule(&case, event),
         Event::User(event) => match event.clone() {
             UserEvent::UserRegistered(asked) => {
                 case.on(|state| crate::user::register::register(state, asked))
@@ -349,6 +358,21 @@ fn command(case: &Case<'_>, event: &CommandEvent, at: DateTime<Utc>) -> Decided 
             lose(state, via, &lost.reason)
         }),
         CommandEvent::CommandCancelled(_) => case.on(crate::command::cancel::cancel),
+    }
+}
+
+/// What was looked at when says the event; the tables of time zones are those of this release.
+fn schedule(case: &Case<'_>, event: &ScheduleEvent) -> Decided {
+    match event.clone() {
+        ScheduleEvent::ScheduleSet(asked) => case.on(|state: &crate::schedule::Schedule| match state.set {
+            None => set::set(state, asked),
+            Some(_) => set::change(state, asked),
+        }),
+        ScheduleEvent::SchedulePaused(_) => case.on(pause::pause),
+        ScheduleEvent::ScheduleResumed(resumed) => case.on(|state| pause::resume(state, resumed.since)),
+        ScheduleEvent::ScheduleRemoved(_) => case.on(remove_schedule::remove),
+        ScheduleEvent::ScheduleFired(fired) => case.on(|state| fire::fire(state, fired)),
+        ScheduleEvent::ScheduleSkipped(skipped) => case.on(|state| skip::skip(state, skipped)),
     }
 }
 

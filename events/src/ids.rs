@@ -120,6 +120,9 @@ id!(
     /// `bat-` and 12 lower-case base32 characters.
     BatchId, "batch id", is_token, TOKEN_RULE);
 id!(
+    /// `sch-` and 12 lower-case base32 characters.
+    ScheduleId, "schedule id", is_token, TOKEN_RULE);
+id!(
     /// `cmd_`, milliseconds since 1970, `_` and 12 lower-case base32 characters: as relays know commands.
     CommandId, "command id", is_command_id, COMMAND_ID_RULE);
 id!(
@@ -240,6 +243,18 @@ impl RelayId {
 impl BatchId {
     pub fn from_seed(seed: &Uuid) -> Self {
         Self(format!("bat-{}", base32_of(seed, 12)))
+    }
+
+    /// A due time of a schedule has one batch, whichever process begins it.
+    pub fn of_schedule(schedule: &ScheduleId, due_at: DateTime<Utc>) -> Self {
+        let due_us = due_at.timestamp_micros();
+        Self::from_seed(&Uuid::new_v5(&NAMESPACE, format!("schedule\n{schedule}\n{due_us}").as_bytes()))
+    }
+}
+
+impl ScheduleId {
+    pub fn from_seed(seed: &Uuid) -> Self {
+        Self(format!("sch-{}", base32_of(seed, 12)))
     }
 }
 

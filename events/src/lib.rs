@@ -20,6 +20,7 @@ pub mod quota;
 pub mod relay;
 pub mod request;
 pub mod resources;
+pub mod schedule;
 pub mod server;
 pub mod session;
 pub mod sign_in;

@@ -8,5 +8,7 @@ mod again;
 mod command_life;
 #[path = "rules/life.rs"]
 mod life;
+#[path = "rules/schedule_life.rs"]
+mod schedule_life;
 #[path = "rules/wire.rs"]
 mod wire;

@@ -1,14 +1,15 @@
 //! What was to be run on which servers, by whom, and how far is it?
 
 use chrono::{DateTime, Utc};
-use events::batch::{BatchEvent, BatchRequested};
+use events::batch::{Answer, ApprovalAsked, BatchEvent, BatchRequested};
 use events::ids::{BatchId, TenantId, UserName};
 use events::{Event, Recorded};
 use serde::Serialize;
 use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::types::Json;
 use sqlx::{FromRow, QueryBuilder, Row};
 
-use crate::columns::{RowError, check_text, column, get_parsed, get_unsigned, seq};
+use crate::columns::{RowError, check_text, column, get_parsed, get_parsed_option, get_unsigned, seq};
 use crate::paging::{At, Page, QueryError, Window};
 use crate::pool::Projections;
 use crate::projection;
@@ -29,15 +30,33 @@ pub struct BatchRow {
     pub cancelled_at: Option<DateTime<Utc>>,
     /// When too much of it had gone wrong.
     pub stopped_at: Option<DateTime<Utc>>,
+    /// What it waits or waited for; `None` where nobody had to be asked.
+    pub approval: Option<ApprovalAsked>,
+    /// It waits for a second person.
+    pub awaiting: bool,
+    /// What became of that.
+    pub answer: Option<Answered>,
     pub created_at: DateTime<Utc>,
     pub created_seq: u64,
     pub seq: u64,
     pub counts: Counts,
 }
 
+/// How the waiting for a second person ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// `approved`, `rejected` or `expired`.
+    pub answer: String,
+    /// `None`: nobody answered.
+    pub by: Option<UserName>,
+    pub at: DateTime<Utc>,
+    pub reason: Option<String>,
+}
+
 /// Commands by what became of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
+    pub awaiting_approval: u64,
     pub queued: u64,
     pub dispatched: u64,
     pub completed: u64,
@@ -51,7 +70,7 @@ pub struct Counts {
 
 impl Counts {
     pub fn pending(&self) -> u64 {
-        self.queued + self.dispatched
+        self.awaiting_approval + self.queued + self.dispatched
     }
 }
 
@@ -60,11 +79,15 @@ impl Counts {
 pub struct Filter {
     pub tenant: Option<TenantId>,
     pub owner: Option<UserName>,
+    /// Those alone that wait for a second person.
+    pub awaiting: bool,
 }
 
 /// The counts come from the commands, whose table is fed in the same transaction.
 const SELECT: &str = "SELECT b.batch_id, b.tenant, b.owner, b.command, b.timeout_ms, b.idempotent, b.concurrency, \
-    b.servers, b.stop_after_failures, b.cancelled_at, b.stopped_at, b.created_at, b.created_seq, b.seq, c.* FROM batches b, LATERAL (SELECT \
+    b.servers, b.stop_after_failures, b.cancelled_at, b.stopped_at, b.approval, b.awaiting, b.answer, \
+    b.answered_by, b.answered_at, b.answer_reason, b.created_at, b.created_seq, b.seq, c.* FROM batches b, LATERAL (SELECT \
+    count(*) FILTER (WHERE status = 'awaiting_approval') AS awaiting_approval, \
     count(*) FILTER (WHERE status = 'queued') AS queued, count(*) FILTER (WHERE status = 'dispatched') AS dispatched, \
     count(*) FILTER (WHERE status = 'completed') AS completed, \
     count(*) FILTER (WHERE status = 'completed' AND exit_code <> 0) AS completed_nonzero, \
@@ -110,6 +133,9 @@ fn confine(query: &mut QueryBuilder<sqlx::Postgres>, filter: &Filter) {
     if let Some(owner) = &filter.owner {
         query.push(" AND b.owner = ").push_bind(owner.to_string());
     }
+    if filter.awaiting {
+        query.push(" AND b.awaiting");
+    }
 }
 
 impl FromRow<'_, PgRow> for BatchRow {
@@ -126,10 +152,14 @@ impl FromRow<'_, PgRow> for BatchRow {
             stop_after_failures: row.try_get::<Option<i64>, _>("stop_after_failures")?.map(i64::unsigned_abs),
             cancelled_at: row.try_get("cancelled_at")?,
             stopped_at: row.try_get("stopped_at")?,
+            approval: row.try_get::<Option<Json<_>>, _>("approval")?.map(|json| json.0),
+            awaiting: row.try_get("awaiting")?,
+            answer: answered(row)?,
             created_at: row.try_get("created_at")?,
             created_seq: get_unsigned(row, "created_seq")?,
             seq: get_unsigned(row, "seq")?,
             counts: Counts {
+                awaiting_approval: get_unsigned(row, "awaiting_approval")?,
                 queued: get_unsigned(row, "queued")?,
                 dispatched: get_unsigned(row, "dispatched")?,
                 completed: get_unsigned(row, "completed")?,
@@ -143,13 +173,30 @@ impl FromRow<'_, PgRow> for BatchRow {
     }
 }
 
+fn answered(row: &PgRow) -> Result<Option<Answered>, sqlx::Error> {
+    let Some(answer) = row.try_get("answer")? else { return Ok(None) };
+    let by = get_parsed_option(row, "answered_by")?;
+    Ok(Some(Answered { answer, by, at: row.try_get("answered_at")?, reason: row.try_get("answer_reason")? }))
+}
+
 pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) -> Result<(), RowError> {
     let (mut begun, mut cancelled, mut stopped) = (Vec::new(), Vec::new(), Vec::new());
+    let mut answers = Vec::new();
     for recorded in events {
         match &recorded.event {
             Event::Batch(BatchEvent::BatchRequested(requested)) => begun.push((*recorded, requested)),
             Event::Batch(BatchEvent::BatchCancelled(_)) => cancelled.push(*recorded),
             Event::Batch(BatchEvent::BatchStopped(_)) => stopped.push(*recorded),
+            Event::Batch(BatchEvent::BatchApproved(approved)) => {
+                answers.push((*recorded, Answer::Approved, Some(&approved.by), None));
+            }
+            Event::Batch(BatchEvent::BatchRejected(rejected)) => {
+                check_text(&rejected.reason)?;
+                answers.push((*recorded, Answer::Rejected, Some(&rejected.by), rejected.reason.as_deref()));
+            }
+            Event::Batch(BatchEvent::BatchExpired(_)) => {
+                answers.push((*recorded, Answer::Expired, None, None));
+            }
             Event::Tenant(_)
             | Event::Quota(_)
             | Event::Env(_)
@@ -162,6 +209,7 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
             | Event::Access(_)
             | Event::Relay(_)
             | Event::Command(_)
+            | Event::Schedule(_)
             | Event::User(_)
             | Event::SignIn(_)
             | Event::Token(_)
@@ -169,6 +217,7 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
         }
     }
     begin(connection, &begun).await?;
+    answer(connection, &answers).await?;
     mark(connection, CANCELLED, &cancelled).await?;
     mark(connection, STOPPED, &stopped).await
 }
@@ -182,12 +231,12 @@ async fn begin(connection: &mut PgConnection, rows: &[(&Recorded, &BatchRequeste
     }
     sqlx::query(
         "INSERT INTO batches (batch_id, tenant, owner, command, timeout_ms, idempotent, concurrency, servers, \
-         stop_after_failures, created_at, created_seq, seq) \
+         stop_after_failures, approval, awaiting, created_at, created_seq, seq) \
          SELECT batch_id, tenant, owner, command, timeout_ms, idempotent, concurrency, servers, stop_after_failures, \
-         created_at, seq, seq \
+         approval, approval IS NOT NULL, created_at, seq, seq \
          FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::boolean[], $7::bigint[], \
-         $8::bigint[], $9::bigint[], $10::timestamptz[], $11::bigint[]) AS r(batch_id, tenant, owner, command, \
-         timeout_ms, idempotent, concurrency, servers, stop_after_failures, created_at, seq)",
+         $8::bigint[], $9::bigint[], $10::jsonb[], $11::timestamptz[], $12::bigint[]) AS r(batch_id, tenant, owner, \
+         command, timeout_ms, idempotent, concurrency, servers, stop_after_failures, approval, created_at, seq)",
     )
     .bind(column(rows, |(recorded, _)| recorded.subject.id.as_str()))
     .bind(column(rows, |(recorded, _)| recorded.subject.tenant.as_str()))
@@ -198,6 +247,7 @@ async fn begin(connection: &mut PgConnection, rows: &[(&Recorded, &BatchRequeste
     .bind(column(rows, |(_, requested)| i64::from(requested.concurrency)))
     .bind(column(rows, |(_, requested)| seq(requested.servers.len() as u64)))
     .bind(column(rows, |(_, requested)| requested.stop_after_failures.map(i64::from)))
+    .bind(column(rows, |(_, requested)| requested.approval.as_ref().map(Json)))
     .bind(column(rows, |(recorded, _)| recorded.meta.time))
     .bind(column(rows, |(recorded, _)| seq(recorded.seq)))
     .execute(connection)
@@ -205,7 +255,29 @@ async fn begin(connection: &mut PgConnection, rows: &[(&Recorded, &BatchRequeste
     Ok(())
 }
 
-const CANCELLED: &str = "UPDATE batches b SET cancelled_at = r.at, seq = r.seq \
+type Answering<'e> = (&'e Recorded, Answer, Option<&'e UserName>, Option<&'e str>);
+
+async fn answer(connection: &mut PgConnection, rows: &[Answering<'_>]) -> Result<(), RowError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE batches b SET awaiting = false, answer = r.answer, answered_by = r.by, answered_at = r.at, \
+         answer_reason = r.reason, seq = r.seq FROM UNNEST($1::text[], $2::text[], $3::text[], $4::timestamptz[], \
+         $5::text[], $6::bigint[]) AS r(batch_id, answer, by, at, reason, seq) WHERE b.batch_id = r.batch_id",
+    )
+    .bind(column(rows, |(recorded, ..)| recorded.subject.id.as_str()))
+    .bind(column(rows, |(_, answer, ..)| answer.name()))
+    .bind(column(rows, |(_, _, by, _)| by.map(UserName::as_str)))
+    .bind(column(rows, |(recorded, ..)| recorded.meta.time))
+    .bind(column(rows, |(.., reason)| *reason))
+    .bind(column(rows, |(recorded, ..)| seq(recorded.seq)))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+const CANCELLED: &str = "UPDATE batches b SET cancelled_at = r.at, awaiting = false, seq = r.seq \
     FROM UNNEST($1::text[], $2::timestamptz[], $3::bigint[]) AS r(batch_id, at, seq) WHERE b.batch_id = r.batch_id";
 const STOPPED: &str = "UPDATE batches b SET stopped_at = r.at, seq = r.seq \
     FROM UNNEST($1::text[], $2::timestamptz[], $3::bigint[]) AS r(batch_id, at, seq) WHERE b.batch_id = r.batch_id";

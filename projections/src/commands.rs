@@ -1,6 +1,6 @@
 //! What became of each command on each server?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use events::batch::{BatchEvent, BatchRequested};
@@ -13,6 +13,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::types::Json;
 use sqlx::{FromRow, QueryBuilder, Row};
 
+pub use crate::batch_commands::{Filter, of_batch};
 use crate::columns::{RowError, check_text, column, get_parsed, get_parsed_option, get_unsigned, seq};
 use crate::paging::{At, QueryError};
 use crate::pool::Projections;
@@ -28,7 +29,7 @@ pub struct CommandRow {
     /// Its place in the batch.
     pub place: u64,
     pub owner: UserName,
-    /// `queued`, `dispatched`, or its outcome.
+    /// `awaiting_approval`, `queued`, `dispatched`, or its outcome.
     pub status: String,
     /// The relay that has or had it; `None` when it went directly.
     pub relay_id: Option<RelayId>,
@@ -82,10 +83,10 @@ pub struct Late {
     pub at: DateTime<Utc>,
 }
 
-const LISTED: &str = "command_id, tenant, batch_id, server_id, place, owner, status, relay_id, attempts, exit_code, \
+pub(crate) const LISTED: &str = "command_id, tenant, batch_id, server_id, place, owner, status, relay_id, attempts, exit_code, \
     class, reason, suggestion, requested_at, dispatched_at, deadline, ended_at, seq";
 const WHOLE: &str = ", stdout, stderr, stdout_total, stderr_total, stdout_stored, stderr_stored, late";
-const WITHOUT: &str = ", NULL::bytea AS stdout, NULL::bytea AS stderr, NULL::bigint AS stdout_total, \
+pub(crate) const WITHOUT: &str = ", NULL::bytea AS stdout, NULL::bytea AS stderr, NULL::bigint AS stdout_total, \
     NULL::bigint AS stderr_total, NULL::jsonb AS stdout_stored, NULL::jsonb AS stderr_stored, NULL::jsonb AS late";
 
 /// One command, with its outputs; `tenant: None` looks in all, `owner: None` for everybody's.
@@ -105,15 +106,6 @@ pub async fn get(
         query.push(" AND owner = ").push_bind(owner.as_str());
     }
     let value = query.build_query_as().fetch_optional(&mut *snapshot.transaction).await?;
-    Ok(At { position: snapshot.position, value })
-}
-
-/// All commands of a batch, in its order, without their outputs.
-pub async fn of_batch(projections: &Projections, batch: &BatchId) -> Result<At<Vec<CommandRow>>, QueryError> {
-    let mut snapshot = projections.snapshot(projection::of!("commands")).await?;
-    let mut query = QueryBuilder::new(format!("SELECT {LISTED}{WITHOUT} FROM commands WHERE batch_id = "));
-    query.push_bind(batch.as_str()).push(" ORDER BY place");
-    let value = query.build_query_as().fetch_all(&mut *snapshot.transaction).await?;
     Ok(At { position: snapshot.position, value })
 }
 
@@ -154,12 +146,18 @@ impl FromRow<'_, PgRow> for CommandRow {
 
 /// A batch makes the rows of its commands; what then happens to each is folded and written once.
 pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) -> Result<(), RowError> {
-    let (mut rows, mut changes) = (BTreeMap::new(), Vec::new());
+    let (mut rows, mut changes, mut answers) = (BTreeMap::new(), Vec::new(), Vec::new());
     for recorded in events {
         match &recorded.event {
             Event::Batch(BatchEvent::BatchRequested(requested)) => begin(&mut rows, recorded, requested)?,
             Event::Command(event) => changes.push((*recorded, event)),
-            Event::Batch(BatchEvent::BatchCancelled(_) | BatchEvent::BatchStopped(_))
+            Event::Batch(
+                event @ (BatchEvent::BatchApproved(_)
+                | BatchEvent::BatchRejected(_)
+                | BatchEvent::BatchExpired(_)
+                | BatchEvent::BatchCancelled(_)),
+            ) => answers.push((*recorded, event)),
+            Event::Batch(BatchEvent::BatchStopped(_))
             | Event::Tenant(_)
             | Event::Quota(_)
             | Event::Env(_)
@@ -171,13 +169,16 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
             | Event::Server(_)
             | Event::Access(_)
             | Event::Relay(_)
+            | Event::Schedule(_)
             | Event::User(_)
             | Event::SignIn(_)
             | Event::Token(_)
             | Event::Request(_) => {}
         }
     }
-    load(connection, &changes, &mut rows).await?;
+    load(connection, &changes, &answers, &mut rows).await?;
+    // a command of its own has nothing before its batch has an answer
+    answer(&mut rows, &answers)?;
     for (recorded, event) in changes {
         let kind = recorded.event.event_type();
         let row = rows.get_mut(&recorded.subject.id);
@@ -186,6 +187,49 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
     }
     let rows: Vec<CommandRow> = rows.into_values().collect();
     if rows.is_empty() { Ok(()) } else { store(connection, &rows).await }
+}
+
+const AWAITING: &str = "awaiting_approval";
+const QUEUED: &str = "queued";
+
+/// Commands that wait for a second person begin to wait for their turn, or have ended, with their batch.
+fn answer(
+    rows: &mut BTreeMap<String, CommandRow>,
+    answers: &[(&Recorded, &BatchEvent)],
+) -> Result<(), RowError> {
+    if answers.is_empty() {
+        return Ok(());
+    }
+    let mut waiting: HashMap<String, Vec<&mut CommandRow>> = HashMap::new();
+    for row in rows.values_mut().filter(|row| row.status == AWAITING) {
+        waiting.entry(row.batch_id.to_string()).or_default().push(row);
+    }
+    for (recorded, event) in answers {
+        let reason = match event {
+            BatchEvent::BatchRejected(rejected) => {
+                check_text(&rejected.reason)?;
+                let why = rejected.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+                Some(format!("rejected by {}{why}", rejected.by))
+            }
+            BatchEvent::BatchExpired(_) => Some("nobody approved of it in time".to_owned()),
+            BatchEvent::BatchRequested(_)
+            | BatchEvent::BatchApproved(_)
+            | BatchEvent::BatchCancelled(_)
+            | BatchEvent::BatchStopped(_) => None,
+        };
+        // the first answer counts
+        for row in waiting.remove(&recorded.subject.id).unwrap_or_default() {
+            row.seq = recorded.seq;
+            if matches!(event, BatchEvent::BatchApproved(_)) {
+                row.status = QUEUED.to_owned();
+            } else {
+                row.status = "cancelled".to_owned();
+                row.ended_at = Some(recorded.meta.time);
+                row.reason.clone_from(&reason);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn begin(
@@ -204,7 +248,7 @@ fn begin(
             server_id: server.clone(),
             place: place as u64,
             owner: requested.by.clone(),
-            status: "queued".to_owned(),
+            status: if requested.approval.is_some() { AWAITING } else { QUEUED }.to_owned(),
             relay_id: None,
             attempts: 0,
             exit_code: None,
@@ -228,18 +272,21 @@ fn begin(
 async fn load(
     connection: &mut PgConnection,
     changes: &[(&Recorded, &CommandEvent)],
+    answers: &[(&Recorded, &BatchEvent)],
     rows: &mut BTreeMap<String, CommandRow>,
 ) -> Result<(), RowError> {
     let mut ids = column(changes, |(recorded, _)| recorded.subject.id.as_str());
     ids.retain(|id| !rows.contains_key(*id));
     ids.sort_unstable();
     ids.dedup();
-    if ids.is_empty() {
+    if ids.is_empty() && answers.is_empty() {
         return Ok(());
     }
+    let batches = column(answers, |(recorded, _)| recorded.subject.id.as_str());
     let mut query =
         QueryBuilder::new(format!("SELECT {LISTED}{WHOLE} FROM commands WHERE command_id = ANY("));
-    query.push_bind(ids).push(")");
+    query.push_bind(ids).push(") OR (batch_id = ANY(").push_bind(batches);
+    query.push(") AND status = ").push_bind(AWAITING).push(")");
     let found: Vec<CommandRow> = query.build_query_as().fetch_all(connection).await?;
     rows.extend(found.into_iter().map(|row| (row.command_id.to_string(), row)));
     Ok(())

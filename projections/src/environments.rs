@@ -283,6 +283,7 @@ fn change(recorded: &Recorded) -> Option<&EnvEvent> {
         | Event::Relay(_)
         | Event::Batch(_)
         | Event::Command(_)
+        | Event::Schedule(_)
         | Event::Request(_) => None,
     }
 }
@@ -290,8 +291,7 @@ fn change(recorded: &Recorded) -> Option<&EnvEvent> {
 fn created(recorded: &Recorded, asked: &EnvRequested) -> Result<EnvironmentRow, RowError> {
     let env_id =
         EnvId::parse(recorded.subject.id.as_str()).map_err(|error| RowError::Unfit(error.to_string()))?;
-    let first = EnvEvent::EnvRequested(asked.clone());
-    let fold = events::env::Env::fold([(&first, recorded.meta.time)]);
+    let fold = events::env::Env::fold([(&EnvEvent::EnvRequested(asked.clone()), recorded.meta.time)]);
     Ok(EnvironmentRow {
         env_id,
         tenant: recorded.subject.tenant.clone(),

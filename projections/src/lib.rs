@@ -19,6 +19,7 @@ mod table;
 mod wait;
 
 pub mod audit_log;
+mod batch_commands;
 pub mod batches;
 pub mod commands;
 pub mod compare;
@@ -31,6 +32,8 @@ pub mod quotas;
 pub mod rebuild;
 pub mod recordings;
 pub mod relays;
+pub mod schedule_runs;
+pub mod schedules;
 mod server_rows;
 pub mod servers;
 pub mod sessions;

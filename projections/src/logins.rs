@@ -169,6 +169,7 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
             | Event::Relay(_)
             | Event::Batch(_)
             | Event::Command(_)
+            | Event::Schedule(_)
             | Event::Request(_) => {}
         }
     }

@@ -71,13 +71,47 @@ impl Window {
     }
 
     /// `rows` are those asked for; `seq` is what they are ordered by.
-    pub fn page<T>(&self, mut rows: Vec<T>, position: u64, seq: impl Fn(&T) -> u64) -> Page<T> {
-        let shown = self.limit as usize;
-        let more = rows.len() > shown;
-        rows.truncate(shown);
-        let next_cursor = rows.last().filter(|_| more).map(|row| show(self.table, seq(row)));
-        Page { items: rows, next_cursor, position }
+    pub fn page<T>(&self, rows: Vec<T>, position: u64, seq: impl Fn(&T) -> u64) -> Page<T> {
+        cut(self.table, self.limit, rows, position, seq)
     }
+}
+
+/// What a page is cut from where rows come in rising order of a unique number.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Onward {
+    /// As of a window.
+    table: &'static str,
+    /// Rows above this number.
+    pub after: i64,
+    limit: u32,
+}
+
+impl Onward {
+    pub fn new(table: &'static str, cursor: Option<&str>, limit: u32) -> Result<Self, QueryError> {
+        let after = match cursor {
+            None => -1,
+            Some(text) => parse(table, text).ok_or(QueryError::CursorInvalid)?,
+        };
+        Ok(Self { table, after, limit: limit.clamp(1, LIMIT_MAX) })
+    }
+
+    /// As of a window.
+    pub fn fetch(&self) -> i64 {
+        i64::from(self.limit) + 1
+    }
+
+    /// `rows` are those asked for; `number` is what they are ordered by.
+    pub fn page<T>(&self, rows: Vec<T>, position: u64, number: impl Fn(&T) -> u64) -> Page<T> {
+        cut(self.table, self.limit, rows, position, number)
+    }
+}
+
+fn cut<T>(table: &str, limit: u32, mut rows: Vec<T>, position: u64, number: impl Fn(&T) -> u64) -> Page<T> {
+    let shown = limit as usize;
+    let more = rows.len() > shown;
+    rows.truncate(shown);
+    let next_cursor = rows.last().filter(|_| more).map(|row| show(table, number(row)));
+    Page { items: rows, next_cursor, position }
 }
 
 fn show(table: &str, seq: u64) -> String {
@@ -108,5 +142,15 @@ mod tests {
             assert!(matches!(refused, Err(QueryError::CursorInvalid)), "{wrong:?}");
         }
         assert_eq!(window.page(vec![9_u64], 9, |seq| *seq).next_cursor, None);
+    }
+
+    #[test]
+    fn a_rising_list_goes_on_after_its_last_row() {
+        let onward = Onward::new("commands", None, 2).expect("no cursor");
+        assert_eq!(onward.after, -1, "the first number is 0");
+        let page = onward.page(vec![0_u64, 1, 2], 9, |place| *place);
+        let cursor = page.next_cursor.expect("there is a third");
+        assert_eq!(Onward::new("commands", Some(&cursor), 2).map(|onward| onward.after).ok(), Some(1));
+        assert!(matches!(Onward::new("users", Some(&cursor), 2), Err(QueryError::CursorInvalid)));
     }
 }

@@ -146,6 +146,7 @@ fn change(recorded: &Recorded) -> Option<&PortEvent> {
         | Event::Relay(_)
         | Event::Batch(_)
         | Event::Command(_)
+        | Event::Schedule(_)
         | Event::Request(_) => None,
     }
 }

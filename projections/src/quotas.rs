@@ -183,6 +183,7 @@ impl Table for Tenants {
             | Event::Relay(_)
             | Event::Batch(_)
             | Event::Command(_)
+            | Event::Schedule(_)
             | Event::Request(_) => None,
         }
     }
@@ -314,6 +315,7 @@ impl Table for Claims {
             | Event::Relay(_)
             | Event::Batch(_)
             | Event::Command(_)
+            | Event::Schedule(_)
             | Event::Request(_) => None,
         }
     }

@@ -15,6 +15,7 @@ use crate::columns::{RowError, check_text, column, get_parsed, get_parsed_option
 use crate::paging::{At, Page, QueryError, Window};
 use crate::pool::Projections;
 use crate::projection;
+use crate::snapshot::Snapshot;
 
 /// What is true of a relay after its events; of its keys nothing.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +38,8 @@ pub struct RelayRow {
     pub changed_at: Option<DateTime<Utc>>,
     /// Why its newest connection ended.
     pub reason: Option<String>,
+    /// Commands that it was given and that have no outcome yet.
+    pub in_flight: u64,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     pub created_seq: u64,
@@ -54,6 +57,11 @@ pub struct Filter {
 
 const COLUMNS: &str = "relay_id, tenant, settings, pending, revoked, epoch, hub, host(address) AS address, client, \
     tunnels, changed_at, reason, created_at, updated_at, created_seq, seq";
+/// Counted of the commands, whose table is fed in the same transaction; cheap by its index of those in flight.
+const IN_FLIGHT: &str = ", (SELECT count(*) FROM commands WHERE commands.relay_id = relays.relay_id \
+    AND commands.status = 'dispatched') AS in_flight";
+/// For who feeds: it looks at nothing but its own table, and writes no count.
+const UNCOUNTED: &str = ", 0::bigint AS in_flight";
 
 /// One relay, a revoked one too; `tenant: None` looks in all.
 pub async fn get(
@@ -61,14 +69,18 @@ pub async fn get(
     tenant: Option<&TenantId>,
     relay: &RelayId,
 ) -> Result<At<Option<RelayRow>>, QueryError> {
-    let mut snapshot = projections.snapshot(projection::of!("relays")).await?;
-    let mut query = QueryBuilder::new(format!("SELECT {COLUMNS} FROM relays WHERE relay_id = "));
+    let mut snapshot = snapshot(projections).await?;
+    let mut query = QueryBuilder::new(format!("SELECT {COLUMNS}{IN_FLIGHT} FROM relays WHERE relay_id = "));
     query.push_bind(relay.as_str());
     if let Some(tenant) = tenant {
         query.push(" AND tenant = ").push_bind(tenant.as_str());
     }
     let value = query.build_query_as().fetch_optional(&mut *snapshot.transaction).await?;
     Ok(At { position: snapshot.position, value })
+}
+
+async fn snapshot(projections: &Projections) -> Result<Snapshot, QueryError> {
+    projections.snapshot_with(projection::of!("relays"), projection::of!("commands")).await
 }
 
 /// Newest first. `cursor` is the `next_cursor` of the page before.
@@ -79,8 +91,9 @@ pub async fn list(
     limit: u32,
 ) -> Result<Page<RelayRow>, QueryError> {
     let window = Window::new("relays", cursor, limit)?;
-    let mut snapshot = projections.snapshot(projection::of!("relays")).await?;
-    let mut query = QueryBuilder::new(format!("SELECT {COLUMNS} FROM relays WHERE created_seq < "));
+    let mut snapshot = snapshot(projections).await?;
+    let mut query =
+        QueryBuilder::new(format!("SELECT {COLUMNS}{IN_FLIGHT} FROM relays WHERE created_seq < "));
     query.push_bind(window.before);
     if let Some(tenant) = &filter.tenant {
         query.push(" AND tenant = ").push_bind(tenant.as_str());
@@ -121,6 +134,7 @@ impl FromRow<'_, PgRow> for RelayRow {
             tunnels: get_parsed_option(row, "tunnels")?,
             changed_at: row.try_get("changed_at")?,
             reason: row.try_get("reason")?,
+            in_flight: get_unsigned(row, "in_flight")?,
             created_at: row.try_get("created_at")?,
             updated_at: row.try_get("updated_at")?,
             created_seq: get_unsigned(row, "created_seq")?,
@@ -138,7 +152,8 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
     let mut ids = column(&changes, |(recorded, _)| recorded.subject.id.as_str());
     ids.sort_unstable();
     ids.dedup();
-    let mut query = QueryBuilder::new(format!("SELECT {COLUMNS} FROM relays WHERE relay_id = ANY("));
+    let mut query =
+        QueryBuilder::new(format!("SELECT {COLUMNS}{UNCOUNTED} FROM relays WHERE relay_id = ANY("));
     query.push_bind(ids).push(")");
     let rows: Vec<RelayRow> = query.build_query_as().fetch_all(&mut *connection).await?;
     let mut rows: BTreeMap<String, RelayRow> =
@@ -166,6 +181,7 @@ fn change(recorded: &Recorded) -> Option<(&Recorded, &RelayEvent)> {
         | Event::Access(_)
         | Event::Batch(_)
         | Event::Command(_)
+        | Event::Schedule(_)
         | Event::User(_)
         | Event::SignIn(_)
         | Event::Token(_)
@@ -191,6 +207,7 @@ fn apply(row: Option<RelayRow>, recorded: &Recorded, event: &RelayEvent) -> Resu
             tunnels: None,
             changed_at: None,
             reason: None,
+            in_flight: 0,
             created_at: at,
             updated_at: at,
             created_seq: recorded.seq,

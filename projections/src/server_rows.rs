@@ -71,6 +71,7 @@ fn change(recorded: &Recorded) -> Option<&ServerEvent> {
         | Event::Relay(_)
         | Event::Batch(_)
         | Event::Command(_)
+        | Event::Schedule(_)
         | Event::User(_)
         | Event::Token(_)
         | Event::SignIn(_)

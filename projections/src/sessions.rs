@@ -180,6 +180,7 @@ impl Table for Sessions {
             | Event::Relay(_)
             | Event::Batch(_)
             | Event::Command(_)
+            | Event::Schedule(_)
             | Event::Request(_) => None,
         }
     }

@@ -17,9 +17,22 @@ impl Projections {
     /// The tables are locked (against a switch, not against feeding) before the snapshot is taken:
     /// else a switch in between would show the new table as it was at the older snapshot, half built.
     pub(crate) async fn snapshot(&self, projection: &Projection) -> Result<Snapshot, QueryError> {
+        self.snapshot_of(projection, projection.tables).await
+    }
+
+    /// The same, where rows are counted of `beside`, too.
+    pub(crate) async fn snapshot_with(
+        &self,
+        projection: &Projection,
+        beside: &Projection,
+    ) -> Result<Snapshot, QueryError> {
+        self.snapshot_of(projection, &[projection.tables, beside.tables].concat()).await
+    }
+
+    async fn snapshot_of(&self, projection: &Projection, tables: &[&str]) -> Result<Snapshot, QueryError> {
         let begin = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE {} IN ACCESS SHARE MODE",
-            projection.tables.join(", ")
+            tables.join(", ")
         );
         let mut transaction = self.pool().begin_with(AssertSqlSafe(begin)).await?;
         let position: i64 = sqlx::query_scalar("SELECT seq FROM checkpoint WHERE name = $1")

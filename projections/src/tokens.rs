@@ -128,6 +128,7 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
             | Event::Relay(_)
             | Event::Batch(_)
             | Event::Command(_)
+            | Event::Schedule(_)
             | Event::Request(_) => {}
         }
     }

@@ -1,12 +1,13 @@
 // What does an operator run on servers? A command, once more, one that is called off; and a relay with its key.
 import { readFileSync } from "node:fs";
-import { fits } from "./fits.mjs";
+import { approvals } from "./approvals.mjs";
+import { everyLook } from "./every_look.mjs";
 import { holds } from "./until.mjs";
 
 const COMMAND = "echo hello; echo err >&2; exit 3";
 const LONG = "sleep 60";
 const RELAY = "dmz one";
-const NARROW = { width: 375, height: 740 };
+const SCHEDULE = "nightly";
 const KEY = /^prk_[a-z2-7]{40}$/;
 
 const button = (page, name) => page.getByRole("button", { name, exact: true });
@@ -16,22 +17,6 @@ const row = (page, text) => page.getByRole("row").filter({ hasText: text });
 const inDialog = (page, name) => page.getByRole("dialog").getByRole("button", { name, exact: true });
 const place = (page, name) => page.getByRole("navigation", { name: "Main" }).getByRole("link", { name, exact: true });
 const badge = (page, status) => page.locator(`.page-title .badge[data-status="${status}"]`);
-
-/** The page as it stands, also in the dark, in Chinese and on a narrow screen. */
-async function everyLook(page, look, name) {
-  await look(page, name);
-  await button(page, "Switch to dark").click();
-  await look(page, `dark-${name}`);
-  await button(page, "Switch to light").click();
-  await button(page, "切换到中文").click();
-  await look(page, `chinese-${name}`);
-  await button(page, "Switch to English").click();
-  const wide = page.viewportSize();
-  await page.setViewportSize(NARROW);
-  await fits(page, name);
-  await look(page, `narrow-${name}`);
-  await page.setViewportSize(wide);
-}
 
 async function choose(world) {
   const { desk: page, look, server } = world;
@@ -67,6 +52,11 @@ async function outcome(world) {
   await button(page, `Download: Output of ${server}`).click();
   const file = readFileSync(await (await taken).path(), "utf8");
   holds(file === "hello\n", `downloaded was ${JSON.stringify(file)}`);
+  // sifted by the API, as each page of it is
+  await button(page, "Completed with another code: 1").click();
+  await row(page, server).waitFor();
+  await button(page, "All: 1").click();
+  await row(page, server).waitFor();
   await everyLook(page, look, "command");
 }
 
@@ -100,9 +90,41 @@ async function callOff({ desk: page, look, server }) {
   await inDialog(page, "Call off").click();
   await badge(page, "cancelled").waitFor();
   await row(page, server).getByText("Called off", { exact: true }).waitFor();
-  await button(page, "Run again where it did not complete (1)").click();
+  await button(page, "Run again where it went wrong (1)").click();
   const asked = await field(page, "Command").inputValue();
   holds(asked === LONG, `the form has ${asked}`);
+}
+
+async function schedule(world) {
+  const { desk: page, look } = world;
+  await button(page, "Run again").click();
+  await field(page, "Command").fill("true");
+  await page.getByLabel("When", { exact: true }).selectOption({ label: "Again and again" });
+  const set = button(page, "Set the schedule");
+  holds(await set.isDisabled(), "a schedule without a name can be set");
+  await field(page, "Name of the schedule").fill(SCHEDULE);
+  await field(page, "Cron").fill("0 25 * * *");
+  await field(page, "Time zone").fill("Europe/Berlin");
+  await set.click();
+  await page.getByText('the hour "25" is wrong').first().waitFor();
+  await everyLook(page, look, "schedule-new");
+  await field(page, "Cron").fill("0 3 * * *");
+  await set.click();
+  await row(page, SCHEDULE).getByText("0 3 * * *").waitFor();
+  await row(page, SCHEDULE).getByText("not yet").waitFor();
+  await everyLook(page, look, "schedules");
+  await button(page, `Pause ${SCHEDULE}`).click();
+  await row(page, SCHEDULE).getByText("Paused", { exact: true }).waitFor();
+  await button(page, `Resume ${SCHEDULE}`).click();
+  await button(page, `Pause ${SCHEDULE}`).waitFor();
+  await button(page, `Remove ${SCHEDULE}`).click();
+  await inDialog(page, "Remove").waitFor();
+  await look(page, "schedule-remove");
+  await inDialog(page, "Remove").click();
+  await page.getByText("No schedules yet").waitFor();
+  await place(page, "Commands").click();
+  await page.getByRole("link", { name: "Schedules" }).click();
+  await page.getByText("No schedules yet").waitFor();
 }
 
 async function register(world) {
@@ -124,6 +146,7 @@ async function register(world) {
   await page.getByRole("link", { name: "I have the key" }).click();
   await row(page, RELAY).getByText("Never connected").waitFor();
   await row(page, RELAY).getByRole("cell", { name: "dmz", exact: true }).waitFor();
+  await row(page, RELAY).getByText("0 of 32").waitFor();
   holds(!(await page.content()).includes(world.key), "the key is shown again");
   await everyLook(page, look, "relays");
 }
@@ -154,6 +177,8 @@ export const commands = (server) => [
   ["what the command said is shown and taken along", outcome],
   ["the command is in the history and is run again", again],
   ["a command is called off", callOff],
+  ...approvals,
+  ["a command is set to be run again and again, and that is paused and removed", schedule, 422],
   ["a relay is registered, and its key shown once", register],
   ["the relay gets another key", rotate],
   ["the relay is revoked", revoke],

@@ -15,6 +15,7 @@ const PAGES = (id) => [
   ["servers", "/servers"],
   ["commands", "/batches"],
   ["command-new", "/batches/new"],
+  ["schedules", "/schedules"],
   ["keys", "/keys"],
   ["events", "/events"],
 ];

@@ -20,7 +20,9 @@ export async function prepare(url, token) {
   await ask("POST", "/api/users", { ...guest, tenant_id, role: "developer" });
   const operator = { username: `olga-${mark}`, password };
   await ask("POST", "/api/users", { ...operator, tenant_id, role: "operator" });
+  const otherOperator = { username: `oskar-${mark}`, password };
+  await ask("POST", "/api/users", { ...otherOperator, tenant_id, role: "operator" });
   // the pages are opened when what they show is there
   await ask("GET", `/api/tenants/${tenant_id}/quota?after=${position}`);
-  return { username, password, guest, operator, token, mark };
+  return { username, password, guest, operator, otherOperator, token, mark };
 }

@@ -1,5 +1,6 @@
 // What does a person do in the browser, from the sign-in to the sign-out? One story against an
-// installation that runs (`PORTREEVE_URL`, `PORTREEVE_TOKEN` of its administrator).
+// installation that runs (`PORTREEVE_URL`, `PORTREEVE_TOKEN` of its administrator), and a machine whose root lets it
+// in (`PORTREEVE_MACHINE` as host:port, `PORTREEVE_MACHINE_PASSWORD`).
 //
 //   PORTREEVE_SHOTS=folder   keeps a picture of each page as it was looked at
 import { mkdirSync } from "node:fs";
@@ -16,6 +17,12 @@ if (!url || !token) {
   console.error("run.mjs: PORTREEVE_URL and PORTREEVE_TOKEN name the installation and its administrator");
   process.exit(64);
 }
+const [host, port] = process.env.PORTREEVE_MACHINE?.split(":") ?? [];
+const machine = { host, port, password: process.env.PORTREEVE_MACHINE_PASSWORD };
+if (!host || !port || !machine.password) {
+  console.error("run.mjs: PORTREEVE_MACHINE and PORTREEVE_MACHINE_PASSWORD name a machine and the password of its root");
+  process.exit(64);
+}
 const shots = process.env.PORTREEVE_SHOTS;
 if (shots) mkdirSync(shots, { recursive: true });
 
@@ -26,6 +33,7 @@ const world = {
   page: await person(browser, url, complaints),
   complaints,
   url,
+  machine,
   /** Somebody signs in, the story's own person if nobody is named. */
   enter: (page, who = world) => enter(page, who),
   another: (look) => person(browser, url, complaints, look),

@@ -1,6 +1,8 @@
 // What does an operator do with a server? Register it, see why one does not get in, mend that, and work there.
 import { commands } from "./commands.mjs";
 import { enter } from "./enter.mjs";
+import { afterwards, grants } from "./grants.mjs";
+import { machine } from "./machine.mjs";
 import { connected, run, shows, speak } from "./terminal.mjs";
 import { holds } from "./until.mjs";
 
@@ -76,5 +78,8 @@ export const servers = [
   ["what was wrong is mended", mend],
   ["a terminal on the server", work],
   ...commands(NAME),
+  ...grants,
+  ...afterwards,
+  ...machine,
   ["the server is removed", remove],
 ];

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# How do the relays of others get what they are made of? From PyPI and npm, once for each lock file.
+# How do the relays of others get what they are made of? From PyPI, npm and the Go module proxy, once for each lock
+# file; the one in Go is built, once for each state of its sources.
 #
 #   tests/relays/install.sh
 set -euo pipefail
@@ -23,4 +24,15 @@ if ! cmp -s python/requirements.txt "$python/.installed"; then
     --require-hashes --no-deps --target "$python" -r python/requirements.txt
   cp python/requirements.txt "$python/.installed"
   echo "installed: what tests/relays/python needs, in $python"
+fi
+
+built=$tools/relays-go
+sources=$(sha256sum go/*)
+if [[ $(cat "$built/.installed" 2>/dev/null) != "$sources" ]]; then
+  ../../deploy/dev/tools.sh go
+  rm -rf "$built"
+  (cd go && PATH=$tools/go/bin:/usr/local/go/bin:$PATH CGO_ENABLED=0 \
+    go build -mod=readonly -trimpath -buildvcs=false -ldflags '-s -w' -o "$built/relay" .)
+  echo "$sources" >"$built/.installed"
+  echo "built: tests/relays/go, in $built"
 fi

@@ -72,7 +72,8 @@ pub fn scopes_of(server: &ServerId, settings: &Settings) -> Vec<Scope> {
     scopes
 }
 
-fn counts(access: &Access, grant: &Grant, person: Person<'_>, now: DateTime<Utc>) -> bool {
+/// Whether the grant is in force and names the person.
+pub(super) fn counts(access: &Access, grant: &Grant, person: Person<'_>, now: DateTime<Utc>) -> bool {
     let is_meant = match &grant.to {
         Grantee::User(user) => user == person.user,
         Grantee::Role(role) => *role == person.role,
@@ -89,7 +90,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::access::{GrantsSet, PeopleGroupSet};
+    use crate::access::{Commands, GrantsSet, PeopleGroupSet};
     use crate::ids::Tag;
     use crate::server::testing::settings;
     use crate::testing::{given, t};
@@ -117,7 +118,7 @@ mod tests {
     }
 
     fn grant(to: Grantee, right: Right) -> Grant {
-        Grant { to, may: [right].into(), from: None, until: None }
+        Grant { to, may: [right].into(), commands: Commands::default(), from: None, until: None }
     }
 
     fn access(servers: Scope, grants: Vec<Grant>) -> Access {
@@ -208,7 +209,13 @@ mod tests {
             0..3,
         );
         let date = || prop::option::of((0i64..4).prop_map(t));
-        (to, may, date(), date()).prop_map(|(to, may, from, until)| Grant { to, may, from, until })
+        (to, may, date(), date()).prop_map(|(to, may, from, until)| Grant {
+            to,
+            may,
+            commands: Commands::default(),
+            from,
+            until,
+        })
     }
 
     proptest! {

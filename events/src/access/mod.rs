@@ -1,6 +1,8 @@
 //! Who may do what on which servers of a tenant, and which groups of people are there?
 
 pub mod may;
+pub mod may_run;
+pub mod pattern;
 pub mod set_grants;
 pub mod set_people;
 
@@ -14,6 +16,7 @@ use crate::aggregate::{Aggregate, Refusal};
 pub use crate::catalogue::AccessEvent;
 use crate::ids::{ServerId, Tag, UserName};
 use crate::user::Role;
+use pattern::Pattern;
 
 /// What one may do on a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -63,11 +66,38 @@ pub enum Scope {
     },
 }
 
+/// What a grant says of commands; each list has at most [`set_grants::PATTERNS_MAX`] patterns.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Commands {
+    /// Only what fits one of these is let through; without any, everything is.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub allow: BTreeSet<Pattern>,
+    /// What fits one of these is refused, whatever other grants say.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub deny: BTreeSet<Pattern>,
+    /// What fits one of these is run when a second person approves of it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub dangerous: BTreeSet<Pattern>,
+}
+
+impl Commands {
+    pub fn is_empty(&self) -> bool {
+        self.lists().iter().all(|list| list.is_empty())
+    }
+
+    pub(crate) fn lists(&self) -> [&BTreeSet<Pattern>; 3] {
+        [&self.allow, &self.deny, &self.dangerous]
+    }
+}
+
 /// Somebody may do something, from then until then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Grant {
     pub to: Grantee,
     pub may: BTreeSet<Right>,
+    /// What it says of commands, beside the right to run them.
+    #[serde(default, skip_serializing_if = "Commands::is_empty")]
+    pub commands: Commands,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<DateTime<Utc>>,
     /// Not at this instant any more.
@@ -123,6 +153,12 @@ pub enum AccessRefusal {
     TooManyGrants,
     #[error("at most {} places with grants; use a label, a group or a zone", set_grants::SCOPES_MAX)]
     TooManyScopes,
+    #[error(
+        "at most {} patterns in a list, and {} at one place",
+        set_grants::PATTERNS_MAX,
+        set_grants::PATTERNS_OF_PLACE_MAX
+    )]
+    TooManyPatterns,
     #[error("a group has at most {} members", set_people::MEMBERS_MAX)]
     TooManyMembers,
     #[error("a tenant has at most {} groups of people", set_people::GROUPS_MAX)]
@@ -133,6 +169,7 @@ impl Refusal for AccessRefusal {
     fn code(&self) -> &'static str {
         match self {
             Self::TooManyGrants | Self::TooManyScopes => "too_many_grants",
+            Self::TooManyPatterns => "too_many_patterns",
             Self::TooManyMembers | Self::TooManyGroups => "too_many_members",
         }
     }

@@ -3,12 +3,16 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use events::aggregate::{AggregateEvent, Decision, Refusal};
-use events::batch::{self, BatchRequested};
+use events::batch::{self, ApprovalAsked, BatchRequested};
 use events::decide_again::{Again, decide_again};
-use events::ids::{HubId, TenantId, UserName};
+use events::ids::{BatchId, HubId, TenantId, UserName};
 use events::relay::{self, RelayRegistered, RelaySettings, connect::Knock};
+use events::schedule::{
+    self, Run, Schedule, ScheduleFired, ScheduleSet, ScheduleSkipped, When, Which, Why, due,
+};
 use events::server::account::{AccountAction, AccountChangeAsked, AccountChangeEnded, AccountOutcome};
 use events::server::{self, Credential, Facts, Method, Settings};
+use events::user::Role;
 use events::{Aggregate, Cause, Event, Recorded, Subject};
 use uuid::Uuid;
 
@@ -59,6 +63,7 @@ fn of_a_relay_with_the_key_that_opened() {
         digest: digest.into(),
         address: Some([10, 0, 0, 7].into()),
         client: Some("engine.io 4".into()),
+        tunnels: None,
     };
     let mut relay = Life::<relay::Relay>::new();
     relay.then(|state, _| {
@@ -85,6 +90,7 @@ fn of_a_batch() {
         idempotent: false,
         concurrency: 1,
         stop_after_failures: Some(2),
+        approval: None,
         by: UserName::parse("alice").unwrap(),
         at: t(0),
     };
@@ -94,6 +100,73 @@ fn of_a_batch() {
     let mut other = Life::<batch::Batch>::new();
     other.then(|state, _| batch::request::request(state, asked.clone()));
     other.then(|state, _| batch::cancel::cancel(state));
+    let approval = ApprovalAsked { until: t(2), role: Role::Developer, patterns: [].into() };
+    let dangerous = BatchRequested { approval: Some(approval), ..asked };
+    let second = UserName::parse("bob").unwrap();
+    let waiting = || {
+        let mut batch = Life::<batch::Batch>::new();
+        batch.then(|state, _| batch::request::request(state, dangerous.clone()));
+        batch
+    };
+    waiting().then(|state, _| batch::approve::approve(state, &second, t(1)));
+    waiting().then(|state, _| batch::reject::reject(state, &second, Some("no".into())));
+    waiting().then(batch::expire::expire);
+    waiting().then(|state, _| batch::cancel::cancel(state));
+}
+
+#[test]
+fn of_a_schedule() {
+    let asked = ScheduleSet {
+        name: "each minute".into(),
+        run: Run {
+            command: "uptime".into(),
+            which: Which::Servers(vec![]),
+            timeout_ms: 1,
+            idempotent: false,
+            concurrency: 1,
+            stop_after_failures: None,
+        },
+        when: When::Cron { fields: "* * * * *".into(), time_zone: "Europe/Berlin".into() },
+        late_s_max: 600,
+        by: UserName::parse("alice").unwrap(),
+        actor: "user:alice".into(),
+        since: t(0),
+    };
+    let fired = |due_at, at| ScheduleFired {
+        due_at,
+        batch_id: BatchId::from_seed(&Uuid::nil()),
+        servers: vec![],
+        left_out: 0,
+        approval: None,
+        at,
+    };
+    let mut schedule = Life::<Schedule>::new();
+    schedule.then(|state, _| schedule::set::set(state, asked.clone()));
+    schedule.then(|state, _| {
+        let Some(due::Due::Missed { first, last, count }) = due::due(state, t(170)) else { panic!("missed") };
+        let skipped = ScheduleSkipped { first, last, count, why: Why::Missed, reason: None, at: t(170) };
+        schedule::skip::skip(state, skipped)
+    });
+    schedule.then(|state, _| schedule::fire::fire(state, fired(t(160), t(171))));
+    schedule.then(|state, _| {
+        let busy = ScheduleSkipped {
+            first: t(220),
+            last: t(220),
+            count: 1,
+            why: Why::StillRunning,
+            reason: Some("bat-a runs".into()),
+            at: t(221),
+        };
+        schedule::skip::skip(state, busy)
+    });
+    let named = ScheduleSet { name: "otherwise".into(), since: t(230), ..asked.clone() };
+    schedule.then(|state, _| schedule::set::change(state, named.clone()));
+    let moved = ScheduleSet { when: When::At(t(900)), ..named };
+    schedule.then(|state, _| schedule::set::change(state, moved.clone()));
+    schedule.then(|state, _| schedule::pause::pause(state));
+    schedule.then(|state, _| schedule::pause::resume(state, t(240)));
+    schedule.then(|state, _| schedule::fire::fire(state, fired(t(900), t(900))));
+    schedule.then(|state, _| schedule::remove::remove(state));
 }
 
 #[test]

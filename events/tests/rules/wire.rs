@@ -79,6 +79,9 @@ fn what_a_newer_writer_added_is_tolerated_and_what_is_unknown_is_named() {
     let before = br#"{"name": "a", "owner": "alice", "resources": {"cpu": 1, "memory": 1}, "deadline": "2026-01-02T03:04:05Z"}"#;
     assert!(Event::from_wire(events::Kind::Env, "EnvRequested", 1, before).is_ok(), "older writers");
     assert!(Event::from_wire(events::Kind::Env, "PodReady", 1, b"{}").is_ok(), "older writers");
+    let before =
+        br#"{"servers": {"zone": "dmz"}, "grants": [{"to": {"user": "alice"}, "may": ["command"]}]}"#;
+    assert!(Event::from_wire(events::Kind::Access, "GrantsSet", 1, before).is_ok(), "older writers");
     let newer = Event::from_wire(events::Kind::Env, "PortBound", 2, added).unwrap_err();
     assert!(newer.to_string().contains("PortBound version 2"), "{newer}");
     let unknown = Event::from_wire(events::Kind::Env, "EnvPainted", 1, added).unwrap_err();

@@ -1,11 +1,13 @@
 //! What may have happened to relays, batches and commands? Part of the histories of `story`.
 
-use events::batch::{self, Batch, BatchRequested};
+use events::access::pattern::Pattern;
+use events::batch::{self, Answer, ApprovalAsked, Batch, BatchRequested};
 use events::command::{
     self, Command, CommandCompleted, CommandFailed, CommandRequested, Output, Via, dispatch,
 };
 use events::ids::{BatchId, CommandId, HubId, RelayId, ServerId, TenantId};
 use events::relay::{self, Relay, RelayRegistered, RelaySettings, connect::Knock};
+use events::user::Role;
 use uuid::Uuid;
 
 use crate::server_story::server;
@@ -54,11 +56,15 @@ impl Story {
     }
 
     fn step_of_batch(&mut self, what: u8, which: u8, tenant: &TenantId) {
-        self.decide::<Batch, _>(tenant, batch(tenant, which).as_str(), |state, _| {
-            if what % 8 == 4 {
-                return batch::cancel::cancel(state);
+        let second = owner(which.wrapping_add(1));
+        self.decide::<Batch, _>(tenant, batch(tenant, which).as_str(), |state, now| match what % 28 {
+            4 => batch::cancel::cancel(state),
+            10 => batch::approve::approve(state, &second, now),
+            16 => {
+                batch::reject::reject(state, &second, which.is_multiple_of(3).then(|| "no \u{1f6a2}".into()))
             }
-            batch::request::request(state, requested(which))
+            22 => batch::expire::expire(state, now + chrono::TimeDelta::days(1)),
+            _ => batch::request::request(state, requested(which)),
         });
     }
 
@@ -66,8 +72,13 @@ impl Story {
         let (batch, asked) = (batch(tenant, which), requested(which));
         // a command comes of a batch
         let subject = events::Subject::new(tenant.clone(), events::Kind::Batch, batch.as_str());
-        if !self.log.iter().any(|event| event.subject == subject) {
-            return self.step_of_batch(0, which, tenant);
+        let fold: Batch = Self::fold(&self.log, &subject);
+        match &fold.requested {
+            None => return self.step_of_batch(0, which, tenant),
+            Some(waits) if waits.approval.is_some() && fold.answer != Some(Answer::Approved) => {
+                return self.step_of_batch(if what.is_multiple_of(2) { 10 } else { 22 }, which, tenant);
+            }
+            Some(_) => {}
         }
         let server = &asked.servers[usize::from(what) % asked.servers.len()];
         let id = CommandId::of(&batch, server, asked.at);
@@ -137,6 +148,11 @@ fn requested(which: u8) -> BatchRequested {
         idempotent: which.is_multiple_of(2),
         concurrency: 10,
         stop_after_failures: (which > 2).then_some(u32::from(which)),
+        approval: (which > 2).then(|| ApprovalAsked {
+            until: instant(0) + chrono::TimeDelta::days(1),
+            role: Role::Developer,
+            patterns: [Pattern::parse("*echo*").unwrap()].into(),
+        }),
         by: owner(which),
         at: instant(0),
     }

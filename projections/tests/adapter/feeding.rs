@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use events::access::Access;
-use events::batch::Batch;
-use events::command::{Command, CommandEvent};
+use events::batch::{Answer, Batch};
+use events::command::{Command, CommandEvent, Via};
 use events::env::{Env, PortPurpose, Status};
-use events::ids::{BatchId, CommandId, EnvId, RelayId, ServerId, TenantId, TokenId, UserName};
+use events::ids::{BatchId, CommandId, EnvId, RelayId, ScheduleId, ServerId, TenantId, TokenId, UserName};
 use events::ports::{Port, parse_port_id};
 use events::quota::Quota;
 use events::relay::Relay;
+use events::schedule::{Schedule, ScheduleEvent, due};
 use events::server::{Server, Stage as ServerStage};
 use events::session::{Session, SessionEvent, Stage};
 use events::ssh_key::SshKey;
@@ -74,6 +75,7 @@ async fn assert_folds(projections: &Projections, log: &[Recorded]) {
     assert_people(projections, log).await;
     assert_servers(projections, log).await;
     assert_commands(projections, log).await;
+    assert_schedules(projections, log).await;
     assert_logins_and_sessions(projections, log).await;
     assert_audit(projections, log).await;
 }
@@ -231,6 +233,16 @@ async fn assert_servers(projections: &Projections, log: &[Recorded]) {
     }
 }
 
+/// Commands that went by this relay last and have no outcome.
+fn given_to(log: &[Recorded], relay: &RelayId) -> u64 {
+    let subjects = Story::subjects(log, Kind::Command);
+    let given = subjects.iter().map(|subject| Story::fold::<Command>(log, subject)).filter(|command| {
+        let by = |via: &Via| matches!(via, Via::Relay { relay: by, .. } if by == relay);
+        command.outcome().is_none() && command.attempts.last().is_some_and(by)
+    });
+    given.count() as u64
+}
+
 async fn assert_commands(projections: &Projections, log: &[Recorded]) {
     for subject in Story::subjects(log, Kind::Relay) {
         let id = RelayId::parse(subject.id.as_str()).unwrap();
@@ -238,14 +250,21 @@ async fn assert_commands(projections: &Projections, log: &[Recorded]) {
         let fold: Relay = Story::fold(log, &subject);
         assert_eq!((Some(&row.settings), row.revoked), (fold.settings.as_ref(), fold.revoked));
         assert_eq!((row.epoch, &row.hub), (fold.epoch, &fold.connected));
+        assert_eq!(row.in_flight, given_to(log, &id), "{id}");
     }
     for subject in Story::subjects(log, Kind::Batch) {
         let id = BatchId::parse(subject.id.as_str()).unwrap();
         let row = batches::get(projections, &batches::Filter::default(), &id).await.unwrap().value.unwrap();
         let fold: Batch = Story::fold(log, &subject);
-        let requested = fold.requested.unwrap();
+        let requested = fold.requested.clone().unwrap();
         assert_eq!((row.cancelled_at.is_some(), &row.command), (fold.cancelled, &requested.command));
-        let shown = commands::of_batch(projections, &id).await.unwrap().value;
+        let answer = row.answer.as_ref().map(|answered| answered.answer.as_str());
+        assert_eq!((row.awaiting, answer), (fold.waits_for().is_some(), fold.answer.map(Answer::name)));
+        assert_eq!(row.approval, requested.approval);
+        let never_begun = fold.waits_for().is_none() && requested.approval.is_some();
+        let never_begun = never_begun && fold.answer != Some(Answer::Approved);
+        let all = commands::Filter::default();
+        let shown = commands::of_batch(projections, &id, &all, None, 500).await.unwrap().items;
         let servers: Vec<_> = shown.iter().map(|row| row.server_id.clone()).collect();
         assert_eq!(servers, requested.servers, "a command for each server");
         let counts = row.counts;
@@ -257,7 +276,12 @@ async fn assert_commands(projections: &Projections, log: &[Recorded]) {
             let fold: Command = Story::fold(log, &subject);
             let whole = commands::get(projections, None, None, id).await.unwrap().value.unwrap();
             let outcome = fold.outcome().map(|outcome| outcome.name().to_owned());
-            let pending = if fold.attempts.is_empty() { "queued" } else { "dispatched" };
+            let pending = match fold.attempts.is_empty() {
+                true if row.awaiting => "awaiting_approval",
+                true if never_begun => "cancelled",
+                true => "queued",
+                false => "dispatched",
+            };
             assert_eq!(whole.status, outcome.unwrap_or_else(|| pending.to_owned()), "{whole:?}");
             assert_eq!((whole.attempts, whole.late.is_some()), (fold.attempts.len() as u64, fold.late));
             let completed = log.iter().filter(|recorded| recorded.subject == subject).find_map(|recorded| {
@@ -271,6 +295,35 @@ async fn assert_commands(projections: &Projections, log: &[Recorded]) {
     }
     for subject in Story::subjects(log, Kind::Command) {
         assert!(CommandId::parse(subject.id.as_str()).is_ok());
+    }
+}
+
+async fn assert_schedules(projections: &Projections, log: &[Recorded]) {
+    let everybody = schedules::Filter::default();
+    for subject in Story::subjects(log, Kind::Schedule) {
+        let id = ScheduleId::parse(subject.id.as_str()).unwrap();
+        let row = schedules::get(projections, &everybody, &id).await.unwrap().value.unwrap();
+        let fold: Schedule = Story::fold(log, &subject);
+        assert_eq!((Some(&row.set), row.paused, row.removed), (fold.set.as_ref(), fold.paused, fold.removed));
+        assert_eq!((row.covered, row.next_due), (fold.covered, due::next(&fold)));
+        assert_eq!(row.batch_id, fold.newest.map(|begun| begun.batch_id));
+        let runs = schedule_runs::of_schedule(projections, &id, 500).await.unwrap().value;
+        let shown: Vec<_> = runs.iter().rev().map(|run| (run.due_at, run.last_due_at, run.count)).collect();
+        let of_it = log.iter().filter(|recorded| recorded.subject == subject);
+        let expected: Vec<_> = of_it
+            .filter_map(|recorded| {
+                if let Event::Schedule(ScheduleEvent::ScheduleFired(run)) = &recorded.event {
+                    return Some((run.due_at, run.due_at, 1));
+                }
+                let Event::Schedule(ScheduleEvent::ScheduleSkipped(run)) = &recorded.event else {
+                    return None;
+                };
+                Some((run.first, run.last, u64::from(run.count)))
+            })
+            .collect();
+        assert_eq!(shown, expected);
+        let newest = schedule_runs::newest(projections, [&id]).await.unwrap().value;
+        assert_eq!(newest.first(), runs.first());
     }
 }
 

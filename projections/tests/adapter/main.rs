@@ -9,6 +9,7 @@ mod feeding;
 mod fencing;
 mod parking;
 mod rebuilding;
+mod schedule_story;
 mod server_story;
 mod story;
 mod time_travel;

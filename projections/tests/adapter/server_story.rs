@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, TimeDelta};
 use events::Decision;
+use events::access::pattern::Pattern;
 use events::access::{
-    Access, Grant, Grantee, GrantsSet, PeopleGroupSet, Right, Scope, set_grants, set_people,
+    Access, Commands, Grant, Grantee, GrantsSet, PeopleGroupSet, Right, Scope, set_grants, set_people,
 };
 use events::credential::SecretRef;
 use events::ids::{ServerId, Tag, TenantId};
@@ -61,6 +62,10 @@ impl Story {
             let grant = |number| Grant {
                 to: Grantee::User(owner(number)),
                 may: [Right::Terminal].into(),
+                commands: Commands {
+                    deny: [Pattern::parse("*rm \u{1f6a2}*").unwrap()].into(),
+                    ..Commands::default()
+                },
                 from: None,
                 until: Some(now + TimeDelta::days(1)),
             };

@@ -22,7 +22,8 @@ const GOODBYE_WAIT: Duration = Duration::from_secs(1);
 const LIMITS: Limits = Limits {
     name: Duration::from_secs(3),
     connect: Duration::from_secs(5),
-    banner: Duration::from_secs(5),
+    // as on the direct way: libwrap closes after five seconds
+    banner: Duration::from_secs(7),
     kex: Duration::from_secs(5),
     auth: Duration::from_secs(10),
 };

@@ -69,7 +69,8 @@ impl Caller {
             | Kind::Access
             | Kind::Relay
             | Kind::Batch
-            | Kind::Command => self.sees(tenant, whose.owner.as_ref()),
+            | Kind::Command
+            | Kind::Schedule => self.sees(tenant, whose.owner.as_ref()),
         }
     }
 

@@ -1,9 +1,13 @@
 //! What do a command and a batch look like from outside?
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
+use events::access::pattern::Pattern;
+use events::batch::ApprovalAsked;
 use events::command::Output;
 use events::ids::{BatchId, CommandId, RelayId, ServerId, TenantId, UserName};
-use projections::batches::{BatchRow, Counts};
+use projections::batches::{Answered, BatchRow, Counts};
 use projections::commands::{CommandRow, Kept, Late};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -21,7 +25,7 @@ pub struct View {
     /// The relay that has or had it; `null` when it went directly, or nowhere yet.
     #[schema(value_type = Option<String>)]
     pub relay_id: Option<RelayId>,
-    /// `queued`, `dispatched`, or its one outcome: `completed`, `failed`, `timed_out`, `lost`, `cancelled`.
+    /// `awaiting_approval`, `queued`, `dispatched`, or its one outcome: `completed`, `failed`, `timed_out`, `lost`, `cancelled`.
     #[schema(example = "completed")]
     pub status: String,
     /// When it ran to its end; 128 and the signal's number when a signal ended it.
@@ -157,7 +161,7 @@ pub struct BatchView {
     pub by: UserName,
     #[schema(example = "uptime")]
     pub command: String,
-    /// `running`, or `ended` when every command has its outcome.
+    /// `awaiting_approval` while a second person is asked, `running`, or `ended` when every command has its outcome.
     #[schema(example = "running")]
     pub status: &'static str,
     pub servers: u64,
@@ -167,16 +171,65 @@ pub struct BatchView {
     pub concurrency: u64,
     /// No more are begun when so many went wrong; `null`: all are.
     pub stop_after_failures: Option<u64>,
+    /// What a second person was asked, and said; `null` where nobody was.
+    pub approval: Option<ApprovalView>,
     pub cancelled_at: Option<DateTime<Utc>>,
     /// When so many had gone wrong; what was not begun by then ends as `cancelled`.
     pub stopped_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
 }
 
+/// What a second person is asked.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApprovalNeeded, example = json!({"until": "2026-01-03T03:04:05Z", "patterns": ["*reboot*"]}))]
+pub struct ApprovalNeeded {
+    /// Not later.
+    pub until: DateTime<Utc>,
+    /// By which the command is dangerous.
+    #[schema(value_type = Vec<String>)]
+    pub patterns: BTreeSet<Pattern>,
+}
+
+impl From<ApprovalAsked> for ApprovalNeeded {
+    fn from(asked: ApprovalAsked) -> Self {
+        Self { until: asked.until, patterns: asked.patterns }
+    }
+}
+
+/// What a second person was asked, and said.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Approval, example = json!({
+    "until": "2026-01-03T03:04:05Z", "patterns": ["*reboot*"], "answer": "rejected", "by": "bob",
+    "at": "2026-01-02T04:05:06Z", "reason": "not on a Friday",
+}))]
+pub struct ApprovalView {
+    #[serde(flatten)]
+    needed: ApprovalNeeded,
+    /// `approved`, `rejected`, or `expired` when nobody answered; `null` before.
+    answer: Option<String>,
+    #[schema(value_type = Option<String>)]
+    by: Option<UserName>,
+    at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+impl ApprovalView {
+    fn of(asked: ApprovalAsked, answered: Option<Answered>) -> Self {
+        let needed = asked.into();
+        match answered {
+            None => Self { needed, answer: None, by: None, at: None, reason: None },
+            Some(Answered { answer, by, at, reason }) => {
+                Self { needed, answer: Some(answer), by, at: Some(at), reason }
+            }
+        }
+    }
+}
+
 /// Commands of a batch by what became of them.
 #[derive(Serialize, ToSchema)]
 #[schema(as = BatchCounts)]
 pub struct CountsView {
+    pub awaiting_approval: u64,
     pub queued: u64,
     pub dispatched: u64,
     pub completed: u64,
@@ -190,9 +243,17 @@ pub struct CountsView {
 
 impl From<Counts> for CountsView {
     fn from(counts: Counts) -> Self {
-        let Counts { queued, dispatched, completed, completed_nonzero, failed, timed_out, lost, cancelled } =
-            counts;
-        Self { queued, dispatched, completed, completed_nonzero, failed, timed_out, lost, cancelled }
+        Self {
+            awaiting_approval: counts.awaiting_approval,
+            queued: counts.queued,
+            dispatched: counts.dispatched,
+            completed: counts.completed,
+            completed_nonzero: counts.completed_nonzero,
+            failed: counts.failed,
+            timed_out: counts.timed_out,
+            lost: counts.lost,
+            cancelled: counts.cancelled,
+        }
     }
 }
 
@@ -203,13 +264,18 @@ impl From<BatchRow> for BatchView {
             tenant_id: row.tenant,
             by: row.owner,
             command: row.command,
-            status: if row.counts.pending() == 0 { "ended" } else { "running" },
+            status: match row.counts.pending() {
+                _ if row.awaiting => "awaiting_approval",
+                0 => "ended",
+                _ => "running",
+            },
             servers: row.servers,
             counts: row.counts.into(),
             timeout_ms: row.timeout_ms,
             idempotent: row.idempotent,
             concurrency: row.concurrency,
             stop_after_failures: row.stop_after_failures,
+            approval: row.approval.map(|asked| ApprovalView::of(asked, row.answer)),
             cancelled_at: row.cancelled_at,
             stopped_at: row.stopped_at,
             created_at: row.created_at,

@@ -107,6 +107,11 @@ impl<'v> Fields<'v> {
         self.object.and_then(|object| object.get(field)).is_some_and(|value| !value.is_null())
     }
 
+    /// Whether there are fields at all.
+    pub fn is_object(&self) -> bool {
+        self.object.is_some()
+    }
+
     /// There are such fields, though nobody reads them now.
     pub fn known(&mut self, fields: &[&'static str]) {
         self.read.extend(fields);

@@ -9,7 +9,11 @@ mod bootstrap;
 mod browser_session;
 mod client_address;
 mod command;
+mod command_fields;
+mod command_patterns;
+mod command_policy;
 mod correlation;
+mod due_schedules;
 mod environment;
 mod failures;
 mod fields;
@@ -33,7 +37,10 @@ mod reading;
 mod relay_courier;
 mod routes;
 mod safe_headers;
+mod schedule;
+mod schedule_fields;
 mod scope;
+mod selection;
 mod server;
 mod server_fields;
 mod server_import;
@@ -200,6 +207,7 @@ pub async fn serve(
     };
     let checking = tokio::spawn(terminal::rights::keep_checking(app.clone(), shutdown.clone()));
     let ending = tokio::spawn(overdue_accounts::keep_ending(app.clone(), shutdown.clone()));
+    let beginning = tokio::spawn(due_schedules::keep_beginning(app.clone(), shutdown.clone()));
     let all_left = CancellationToken::new();
     let refused = Arc::clone(&app.refusals).keep_recording(all_left.clone());
     let unsigned = Arc::clone(&app.sign_ins).keep_recording(all_left.clone());
@@ -215,7 +223,7 @@ pub async fn serve(
     if tokio::time::timeout(CLOSE_WITHIN, telling).await.is_err() {
         tracing::warn!("how often people were turned away was not recorded in time");
     }
-    for task in [watching, following, forgetting, checking, ending] {
+    for task in [watching, following, forgetting, checking, ending, beginning] {
         task.abort();
     }
     served.map(drop).map_err(RunError::Serve)

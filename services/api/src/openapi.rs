@@ -28,7 +28,7 @@ use crate::terminal::failure;
     security(("bearer" = [])),
     modifiers(&Bearer),
     tags(
-        (name = "environments"), (name = "servers"), (name = "relays"), (name = "commands"), (name = "terminals"), (name = "recordings"), (name = "ssh keys"), (name = "tenants"), (name = "users"),
+        (name = "environments"), (name = "servers"), (name = "relays"), (name = "commands"), (name = "schedules"), (name = "terminals"), (name = "recordings"), (name = "ssh keys"), (name = "tenants"), (name = "users"),
         (name = "tokens"), (name = "auth"), (name = "events"), (name = "audit"), (name = "projections"),
     )
 )]
@@ -208,8 +208,16 @@ mod tests {
             ("post", "/api/commands"),
             ("get", "/api/commands/{id}"),
             ("get", "/api/batches/{id}"),
+            ("get", "/api/batches/{id}/commands"),
             ("get", "/api/batches/{id}/events"),
             ("post", "/api/batches/{id}/cancel"),
+            ("post", "/api/schedules"),
+            ("get", "/api/schedules"),
+            ("get", "/api/schedules/{id}"),
+            ("patch", "/api/schedules/{id}"),
+            ("delete", "/api/schedules/{id}"),
+            ("post", "/api/batches/{id}/approve"),
+            ("post", "/api/batches/{id}/reject"),
         ] {
             assert!(document["paths"][path][method]["responses"].is_object(), "{method} {path}");
         }

@@ -21,7 +21,7 @@ pub struct File {
 include!(concat!(env!("OUT_DIR"), "/web_files.rs"));
 
 /// Addresses that are pages: the program in the browser shows which.
-const PAGES: [&str; 14] = [
+const PAGES: [&str; 15] = [
     "/",
     "/sign-in",
     "/environments",
@@ -32,6 +32,7 @@ const PAGES: [&str; 14] = [
     "/relays/new",
     "/batches",
     "/batches/{id}",
+    "/schedules",
     "/terminal/{id}",
     "/shares/{id}",
     "/keys",

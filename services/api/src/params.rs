@@ -36,7 +36,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
 }
 
 impl Params {
-    fn wrong(&mut self, name: &str, code: &'static str, detail: impl Into<String>) {
+    /// Notes what [`Self::end`] then refuses.
+    pub fn wrong(&mut self, name: &str, code: &'static str, detail: impl Into<String>) {
         self.errors.push(FieldError { field: name.to_owned(), code, detail: detail.into() });
     }
 
@@ -70,13 +71,18 @@ impl Params {
 
     /// Elements of a page.
     pub fn limit(&mut self) -> u32 {
+        self.limit_or(PAGE_LIMIT_DEFAULT)
+    }
+
+    /// The same, where a page has so many when nothing is asked for.
+    pub fn limit_or(&mut self, otherwise: u32) -> u32 {
         let limit = self.parsed("limit", |text| {
             text.parse::<u32>()
                 .ok()
                 .filter(|limit| (1..=PAGE_LIMIT_MAX).contains(limit))
                 .ok_or_else(|| format!("must be a whole number between 1 and {PAGE_LIMIT_MAX}"))
         });
-        limit.unwrap_or(PAGE_LIMIT_DEFAULT)
+        limit.unwrap_or(otherwise)
     }
 
     /// Nothing unknown and nothing wrong is left.

@@ -48,6 +48,8 @@ pub const CODES: &[Code] = &[
     ),
     row("address_locked", StatusCode::FORBIDDEN, "The environment is closed to this address for a while"),
     row("cross_origin", StatusCode::FORBIDDEN, "Another page asked"),
+    row("command_refused", StatusCode::FORBIDDEN, "Grants do not let this command through"),
+    row("own_request", StatusCode::FORBIDDEN, "Somebody else has to answer to this request"),
     row("quota_exceeded", StatusCode::FORBIDDEN, "The tenant's quota does not allow it"),
     row("not_found", StatusCode::NOT_FOUND, "There is no such thing"),
     row("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "This address has no such method"),
@@ -73,7 +75,10 @@ pub const CODES: &[Code] = &[
     row("account_unknown", StatusCode::CONFLICT, "The account was not pushed from here"),
     row("too_many_accounts", StatusCode::CONFLICT, "There are too many accounts"),
     row("too_many_grants", StatusCode::CONFLICT, "There are too many grants"),
+    row("too_many_patterns", StatusCode::CONFLICT, "There are too many patterns"),
+    row("not_awaiting", StatusCode::CONFLICT, "The command does not wait for an approval"),
     row("too_many_members", StatusCode::CONFLICT, "There are too many groups or members"),
+    row("too_many_schedules", StatusCode::CONFLICT, "The tenant has too many schedules"),
     row("too_many_pending", StatusCode::CONFLICT, "Too many relays wait to be accepted"),
     row("relay_revoked", StatusCode::CONFLICT, "The relay was revoked"),
     row("key_shown_before", StatusCode::CONFLICT, "A key is shown once"),
@@ -150,7 +155,7 @@ pub struct ProblemDetails {
     pub code: &'static str,
     /// Also in the header `X-Request-Id`, in the logs and in the events.
     pub correlation_id: uuid::Uuid,
-    /// Every wrong field, when `code` is `validation_failed`.
+    /// Every wrong field, when `code` is `validation_failed`; the servers, when it is `command_refused`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
 }
@@ -183,6 +188,11 @@ impl Problem {
         Self { errors, ..Self::new("parameter_invalid", detail) }
     }
 
+    /// A command that grants do not let through, with the servers where.
+    pub fn command_refused(detail: String, errors: Vec<FieldError>) -> Self {
+        Self { errors, ..Self::new("command_refused", detail) }
+    }
+
     pub fn refused(refusal: &impl Refusal) -> Self {
         Self::new(refusal.code(), refusal.to_string())
     }
@@ -196,6 +206,15 @@ impl Problem {
         Self { cause: Some(chain(error)), ..Self::new(code, detail) }
     }
 
+    /// The fields that are wrong stand inside this one.
+    pub fn inside(self, field: &str) -> Self {
+        if self.code != "validation_failed" {
+            return self;
+        }
+        let inside = |error: FieldError| FieldError { field: format!("{field}.{}", error.field), ..error };
+        Self::fields(self.errors.into_iter().map(inside).collect())
+    }
+
     pub fn code(&self) -> &'static str {
         self.code
     }
@@ -206,6 +225,11 @@ impl Problem {
 
     pub fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// What is not told to whoever asked.
+    pub fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
     }
 
     pub fn errors(&self) -> &[FieldError] {
@@ -358,11 +382,13 @@ mod tests {
     use events::batch::BatchRefusal;
     use events::credential::CredentialRefusal;
     use events::env::EnvRefusal;
+    use events::ids::UserName;
     use events::login::LoginRefusal;
     use events::login::come_in::AddressRefusal;
     use events::quota::QuotaRefusal;
     use events::relay::RelayRefusal;
     use events::request::RequestRefusal;
+    use events::schedule::ScheduleRefusal;
     use events::session::SessionRefusal;
     use events::sign_in::SignInRefusal;
     use events::ssh_key::SshKeyRefusal;
@@ -389,6 +415,8 @@ mod tests {
             Box::new(RelayRefusal::NotFound),
             Box::new(RelayRefusal::ShownBefore),
             Box::new(RequestRefusal::KeyReused),
+            Box::new(ScheduleRefusal::NotFound),
+            Box::new(ScheduleRefusal::NotYours(UserName::parse("alice").unwrap())),
             Box::new(SessionRefusal::NotFound),
             Box::new(SessionRefusal::NoRecording),
             Box::new(SessionRefusal::Ended),

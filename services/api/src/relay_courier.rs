@@ -82,6 +82,7 @@ impl RelayCourier {
             idempotent: true,
             concurrency: 1,
             stop_after_failures: None,
+            approval: None,
             by: by.clone(),
             at: Utc::now().trunc_subsecs(3),
         };

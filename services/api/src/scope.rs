@@ -6,6 +6,7 @@ use events::batch::{Batch, BatchRequested};
 use events::command::Command;
 use events::env::Env;
 use events::ids::{BatchId, CommandId, EnvId, TenantId, UserName};
+use events::schedule::Schedule;
 use events::session::{Place, SessionEvent, SessionOpened};
 use events::ssh_key::SshKeyEvent;
 use events::token::Token;
@@ -142,6 +143,7 @@ impl Scope {
             Event::User(_) => (Kind::User, event.subject.id.clone()),
             Event::Batch(_) => (Kind::Batch, event.subject.id.clone()),
             Event::Command(_) => (Kind::Command, event.subject.id.clone()),
+            Event::Schedule(_) => (Kind::Schedule, event.subject.id.clone()),
             Event::Token(_) => (Kind::Token, event.subject.id.clone()),
             Event::Tenant(_)
             | Event::Quota(_)
@@ -182,6 +184,10 @@ async fn look_up(app: &App, tenant: &TenantId, kind: Kind, id: &str) -> Result<W
             Some(asked) => of_batch_owner(app, tenant, asked.batch.as_str()).await?,
             None => Whose { tenant: Some(tenant.clone()), owner: None },
         },
+        Kind::Schedule => {
+            let set = app.log.load::<Schedule>(tenant, id).await?.state.set;
+            Whose { tenant: Some(tenant.clone()), owner: set.map(|set| set.by) }
+        }
         Kind::Env
         | Kind::Tenant
         | Kind::Quota
@@ -236,6 +242,7 @@ fn of_environment(event: &Recorded, tenant: &TenantId, env: &EnvId) -> bool {
             | Event::Relay(_)
             | Event::Batch(_)
             | Event::Command(_)
+            | Event::Schedule(_)
             | Event::Request(_) => false,
         }
 }
@@ -256,6 +263,7 @@ fn of_batch(event: &Recorded, tenant: &TenantId, id: &BatchId, commands: &HashSe
             | Kind::Server
             | Kind::Access
             | Kind::Relay
+            | Kind::Schedule
             | Kind::User
             | Kind::SignIn
             | Kind::Token

@@ -334,6 +334,7 @@ impl Reader {
             | Kind::Relay
             | Kind::Batch
             | Kind::Command
+            | Kind::Schedule
             | Kind::Request => false,
         }
     }

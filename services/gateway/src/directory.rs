@@ -118,6 +118,7 @@ impl Fold {
             | Event::Relay(_)
             | Event::Batch(_)
             | Event::Command(_)
+            | Event::Schedule(_)
             | Event::Request(_) => {}
         }
     }

@@ -14,6 +14,7 @@ mod kube_args;
 mod leftovers;
 mod nats_server;
 mod postgres;
+mod relay_service;
 mod serving;
 mod settings;
 mod setup;
@@ -46,6 +47,8 @@ enum Command {
     Server(client::server::ServerArgs),
     Relay(client::relay::RelayArgs),
     Run(client::run::RunArgs),
+    Schedule(client::schedule::ScheduleArgs),
+    Batch(client::batch::BatchArgs),
     Events(client::events::EventsArgs),
     Audit(client::audit::AuditArgs),
     Projections(client::projections::ProjectionsArgs),
@@ -164,6 +167,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Relay(args) => Ok(args.run().await?),
         Command::Run(args) => Ok(args.run().await?),
+        Command::Schedule(args) => Ok(args.run().await?),
+        Command::Batch(args) => Ok(args.run().await?),
         Command::Key(args) => Ok(args.run().await?),
         Command::Events(args) => Ok(args.run().await?),
         Command::Audit(client::audit::AuditArgs { what: client::audit::Audit::Run(args), .. }) => {

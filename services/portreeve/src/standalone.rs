@@ -39,13 +39,13 @@ pub struct CommonArgs {
     nats: String,
     /// Where /healthz, /readyz and /metrics are served
     #[arg(long, env = "PORTREEVE_HEALTH_LISTEN", default_value = "127.0.0.1:8081", value_parser = settings::listen_address)]
-    health_listen: SocketAddr,
+    pub health_listen: SocketAddr,
     #[command(flatten)]
     pub log: LogArgs,
 }
 
 impl CommonArgs {
-    fn nats_config(&self, service: &str) -> Result<nats::Config, BadSetting> {
+    pub fn nats_config(&self, service: &str) -> Result<nats::Config, BadSetting> {
         Ok(nats::Config {
             url: self.nats.clone(),
             user: service.to_owned(),
@@ -104,8 +104,8 @@ pub struct ApiArgs {
 
 /// A service whose configuration can be meant, about to run.
 pub struct Standalone<C> {
-    config: C,
-    health_listen: SocketAddr,
+    pub config: C,
+    pub health_listen: SocketAddr,
 }
 
 impl ApiArgs {
@@ -170,53 +170,6 @@ impl Standalone<audit::Config> {
         let served = health.clone();
         let run = |drain| audit::run(config, health, drain);
         alone("audit", self.health_listen, served, shutdown, DRAIN_WITHIN, run).await
-    }
-}
-
-/// Let relays connect, and give commands away
-#[derive(Debug, clap::Args)]
-pub struct RelayServiceArgs {
-    #[command(flatten)]
-    pub common: CommonArgs,
-    /// Where relays connect: Socket.IO at /socket.io/, namespace /proxy
-    #[arg(long, env = "PORTREEVE_RELAY_LISTEN", default_value = "127.0.0.1:8084", value_parser = settings::listen_address)]
-    relay_listen: SocketAddr,
-    /// Ranges of the proxies in front, whose X-Forwarded-For is believed; several after commas
-    #[arg(long, env = "PORTREEVE_TRUSTED_PROXIES", value_name = "RANGES", value_delimiter = ',', value_parser = settings::range)]
-    trusted_proxies: Vec<ipnet::IpNet>,
-    /// Where the API asks for tunnels through relays: this machine's alone if nothing is said
-    #[arg(long, env = "PORTREEVE_TUNNEL_LISTEN", value_parser = settings::listen_address)]
-    tunnel_listen: Option<SocketAddr>,
-    /// The address by which the API reaches it, where it listens at all of them
-    #[arg(long, env = "PORTREEVE_TUNNEL_ADDRESS")]
-    tunnel_address: Option<IpAddr>,
-}
-
-impl RelayServiceArgs {
-    pub fn check(self) -> Result<Standalone<relay::Config>, BadSetting> {
-        let tunnels = self.tunnel_listen.unwrap_or(relay::TUNNELS_LISTEN);
-        if tunnels.ip().is_unspecified() && self.tunnel_address.is_none() {
-            let why = "is needed where tunnels are asked for at all addresses";
-            return Err(BadSetting::new("--tunnel-address (PORTREEVE_TUNNEL_ADDRESS)", why));
-        }
-        let config = relay::Config {
-            nats: self.common.nats_config("relay")?,
-            master_keys: needed_master_keys()?,
-            listen: Some(self.relay_listen),
-            trusted_proxies: self.trusted_proxies,
-            tunnels,
-            tunnels_at: self.tunnel_address,
-        };
-        Ok(Standalone { config, health_listen: self.common.health_listen })
-    }
-}
-
-impl Standalone<relay::Config> {
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), StandaloneError> {
-        let (config, health) = (self.config, Health::default());
-        let served = health.clone();
-        let run = |drain| relay::run(config, relay::Door::new(), health, drain);
-        alone("relay", self.health_listen, served, shutdown, DRAIN_WITHIN, run).await
     }
 }
 

@@ -76,6 +76,7 @@ impl Worker for Reactions {
             | Event::Relay(_)
             | Event::Batch(_)
             | Event::Command(_)
+            | Event::Schedule(_)
             | Event::Request(_) => Outcome::Done,
         }
     }

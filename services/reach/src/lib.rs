@@ -42,7 +42,8 @@ pub use tunnel::Through;
 pub const LIMITS: Limits = Limits {
     name: Duration::from_secs(3),
     connect: Duration::from_secs(5),
-    banner: Duration::from_secs(5),
+    // libwrap closes what hosts.deny names five seconds after it came
+    banner: Duration::from_secs(7),
     kex: Duration::from_secs(5),
     auth: Duration::from_secs(10),
 };

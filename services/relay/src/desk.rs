@@ -31,6 +31,8 @@ pub struct Desk {
     pub deadlines: BTreeSet<(DateTime<Utc>, CommandId)>,
     /// Given to a relay's connection that is no more.
     pub orphans: BTreeSet<CommandId>,
+    /// Batches that wait for a second person, by when that is over.
+    pub awaiting: BTreeSet<(DateTime<Utc>, BatchId)>,
 }
 
 /// Who has a command.
@@ -77,6 +79,8 @@ pub struct BatchEntry {
     pub tenant: TenantId,
     pub origin: Arc<Origin>,
     pub requested: Arc<BatchRequested>,
+    /// Its commands wait for their turn since; `None` while it waits for a second person.
+    pub begun_at: Option<DateTime<Utc>>,
     pub cancelled: bool,
     pub stopped: bool,
     /// Commands that ended otherwise than with exit code 0, those called off aside.
@@ -125,6 +129,7 @@ impl Desk {
             | Event::Login(_)
             | Event::Session(_)
             | Event::Access(_)
+            | Event::Schedule(_)
             | Event::User(_)
             | Event::SignIn(_)
             | Event::Token(_)
@@ -179,16 +184,34 @@ impl Desk {
         match event {
             BatchEvent::BatchRequested(requested) => self.begin(recorded, id, requested),
             BatchEvent::BatchCancelled(_) => {
+                self.leave(&id);
                 if let Some(batch) = self.batches.get_mut(&id) {
                     batch.cancelled = true;
                 }
             }
+            BatchEvent::BatchApproved(approved) => {
+                if let Some(batch) = self.batches.get_mut(&id) {
+                    batch.begun_at = Some(approved.at);
+                    self.awaiting.retain(|(_, awaiting)| *awaiting != id);
+                }
+            }
+            BatchEvent::BatchRejected(_) | BatchEvent::BatchExpired(_) => self.leave(&id),
             BatchEvent::BatchStopped(_) => {
                 if let Some(batch) = self.batches.get_mut(&id) {
                     batch.stopped = true;
                 }
             }
         }
+    }
+
+    /// A batch that waits for a second person ends with all its commands, of which none has begun to wait.
+    fn leave(&mut self, id: &BatchId) {
+        if self.batches.get(id).is_none_or(|batch| batch.begun_at.is_some()) {
+            return;
+        }
+        let left = self.batches.remove(id).map(|batch| batch.unrequested).unwrap_or_default();
+        left.values().for_each(|command| drop(self.commands.remove(command)));
+        self.awaiting.retain(|(_, awaiting)| awaiting != id);
     }
 
     fn begin(&mut self, recorded: &Recorded, id: BatchId, requested: &BatchRequested) {
@@ -211,6 +234,7 @@ impl Desk {
             tenant: recorded.subject.tenant.clone(),
             origin: Arc::new(Origin::of(recorded)),
             requested: Arc::new(requested.clone()),
+            begun_at: requested.approval.is_none().then_some(requested.at),
             cancelled: false,
             stopped: false,
             failures: 0,
@@ -220,6 +244,7 @@ impl Desk {
             in_flight: 0,
         };
         if batch.left > 0 {
+            self.awaiting.extend(requested.approval.iter().map(|asked| (asked.until, id.clone())));
             self.batches.insert(id, batch);
         }
     }
@@ -339,7 +364,8 @@ impl Desk {
     }
 
     pub fn waiting(&self) -> usize {
-        self.batches.values().map(|batch| batch.unrequested.len() + batch.queued.len()).sum()
+        let begun = self.batches.values().filter(|batch| batch.begun_at.is_some());
+        begun.map(|batch| batch.unrequested.len() + batch.queued.len()).sum()
     }
 
     pub fn in_flight(&self) -> usize {
@@ -388,6 +414,21 @@ mod tests {
         assert!(story.desk.commands.is_empty() && story.desk.batches.is_empty());
         assert!(story.desk.held.is_empty() && story.desk.deadlines.is_empty());
         assert!(story.desk.server_in_flight.is_empty());
+    }
+
+    #[test]
+    fn a_batch_that_waits_for_a_second_person_begins_or_is_forgotten() {
+        let mut story = Story::new();
+        let [approved, rejected, expired, cancelled] = [1, 2, 3, 4].map(|_| story.dangerous(&["a"]));
+        assert_eq!((story.desk.awaiting.len(), story.desk.waiting()), (4, 0));
+        story.approve(&approved, 50);
+        story.reject(&rejected);
+        story.expire(&expired);
+        story.cancel(&cancelled);
+        assert!(story.desk.awaiting.is_empty());
+        assert_eq!(story.desk.batches.keys().collect::<Vec<_>>(), [&approved]);
+        assert_eq!(story.desk.batches[&approved].begun_at, Some(t(50)));
+        assert_eq!((story.desk.commands.len(), story.desk.waiting()), (1, 1));
     }
 
     #[test]

@@ -165,6 +165,7 @@ impl Dispatcher {
             | Event::Server(_)
             | Event::Access(_)
             | Event::Batch(_)
+            | Event::Schedule(_)
             | Event::User(_)
             | Event::SignIn(_)
             | Event::Token(_)
@@ -178,6 +179,11 @@ impl Dispatcher {
             RelayEvent::RelayRegistered(_) => lines.belongs(relay, recorded.subject.tenant.clone()),
             RelayEvent::RelayConnected(connected) => lines.fence(&relay, connected.epoch),
             RelayEvent::RelayRevoked(_) => lines.fence(&relay, u64::MAX),
+            // no key from before counts: whoever is there came with one
+            RelayEvent::RelayKeyRotated(rotated) if rotated.previous_until <= recorded.meta.time => {
+                let newest = self.desk.relays.get(&relay).map_or(0, |entry| entry.relay.epoch);
+                lines.fence(&relay, newest + 1);
+            }
             RelayEvent::RelayAccepted(_)
             | RelayEvent::RelayKeyRotated(_)
             | RelayEvent::RelayDisconnected(_) => {}

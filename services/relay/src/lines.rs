@@ -54,6 +54,8 @@ struct Inner {
     /// Whose each relay is.
     tenants: HashMap<RelayId, TenantId>,
     lines: HashMap<RelayId, Line>,
+    /// Connections of a lower number are over, also one that is not known here yet.
+    fenced: HashMap<RelayId, u64>,
     /// Given to a connection of this hub before it knew the connection's number.
     early: HashMap<(RelayId, u64), Vec<Job>>,
     /// What is being run or sent, until it has ended.
@@ -89,7 +91,8 @@ impl Lines {
     pub fn connected(&self, relay: &RelayId, line: Line) -> Vec<Job> {
         let mut inner = self.inner();
         let early = inner.early.remove(&(relay.clone(), line.epoch)).unwrap_or_default();
-        let newer = inner.lines.get(relay).is_none_or(|there| there.epoch < line.epoch);
+        let fenced = inner.fenced.get(relay).is_some_and(|least| line.epoch < *least);
+        let newer = !fenced && inner.lines.get(relay).is_none_or(|there| there.epoch < line.epoch);
         let older = if newer { inner.lines.insert(relay.clone(), line) } else { Some(line) };
         drop(inner);
         if let Some(older) = older {
@@ -98,9 +101,11 @@ impl Lines {
         early
     }
 
-    /// The relay has a connection of this number somewhere: an older one here is over.
+    /// The relay has a connection of this number somewhere, or may have one: an older one here is over.
     pub fn fence(&self, relay: &RelayId, epoch: u64) {
         let mut inner = self.inner();
+        let least = inner.fenced.entry(relay.clone()).or_default();
+        *least = epoch.max(*least);
         inner.early.retain(|(other, early), _| other != relay || *early >= epoch);
         let older = match inner.lines.get(relay) {
             Some(line) if line.epoch < epoch => inner.lines.remove(relay),

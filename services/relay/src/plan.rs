@@ -44,6 +44,8 @@ pub enum Step {
         batch: BatchId,
         failures: u32,
     },
+    /// Nobody approved of a batch in time.
+    Expire(BatchId),
     /// A relay's connection ended with its hub.
     Disconnect {
         relay: RelayId,
@@ -61,7 +63,7 @@ impl Step {
             | Self::Lose { command, .. }
             | Self::Cancel(command) => Key::Command(command.clone()),
             Self::Disconnect { relay, .. } => Key::Relay(relay.clone()),
-            Self::Stop { batch, .. } => Key::Batch(batch.clone()),
+            Self::Stop { batch, .. } | Self::Expire(batch) => Key::Batch(batch.clone()),
         }
     }
 
@@ -75,6 +77,7 @@ impl Step {
             | Self::Lose { .. }
             | Self::Cancel(_)
             | Self::Stop { .. }
+            | Self::Expire(_)
             | Self::Disconnect { .. } => None,
         }
     }
@@ -106,6 +109,7 @@ pub fn plan(desk: &Desk, view: &View<'_>, room: usize) -> Vec<Step> {
     let taken = Taken::of(desk, view.busy);
     let mut plan = Plan { desk, view, room, steps: Vec::new(), planned: HashSet::new(), taken };
     plan.overdue();
+    plan.unanswered();
     plan.gone_hubs();
     plan.left_behind();
     plan.gone_wrong();
@@ -177,6 +181,15 @@ impl Plan<'_> {
             }
             if self.is_free(id) {
                 self.push(Step::TimeOut(id.clone()));
+            }
+        }
+    }
+
+    fn unanswered(&mut self) {
+        let (desk, now) = (self.desk, self.view.now);
+        for (_, id) in desk.awaiting.iter().take_while(|(until, _)| *until <= now) {
+            if self.has_room() && !self.view.busy.contains_key(&Key::Batch(id.clone())) {
+                self.push(Step::Expire(id.clone()));
             }
         }
     }
@@ -338,7 +351,8 @@ impl Plan<'_> {
 
     fn begin_to_wait(&mut self) {
         let desk = self.desk;
-        let mut lanes: Vec<_> = desk.batches.values().map(|batch| batch.unrequested.values()).collect();
+        let begun = desk.batches.values().filter(|batch| batch.begun_at.is_some());
+        let mut lanes: Vec<_> = begun.map(|batch| batch.unrequested.values()).collect();
         while !lanes.is_empty() && self.has_room() {
             lanes.retain_mut(|lane| match lane.find(|id| self.is_free(id)) {
                 Some(id) if self.has_room() => {
@@ -533,6 +547,23 @@ mod tests {
         story.cancel(&batch);
         let steps = at(&story, 1);
         assert_eq!(steps, [Step::Cancel(b), Step::Cancel(a), Step::Request(c)]);
+    }
+
+    #[test]
+    fn nothing_of_a_batch_begins_before_a_second_person_says_so_and_its_waiting_ends() {
+        let mut story = Story::new();
+        story.server("a", None);
+        let [batch, other] = [1, 2].map(|_| story.dangerous(&["a"]));
+        assert_eq!(at(&story, 99), []);
+        story.second = 99;
+        story.approve(&batch, 99);
+        let command = story.command(&batch, "a");
+        let expire = Step::Expire(other.clone());
+        assert_eq!(at(&story, 100), [expire.clone(), Step::Request(command)]);
+        let busy = Busy::from([(Key::Batch(other.clone()), None)]);
+        assert!(!with(&story, 100, &busy).contains(&expire), "it is under way");
+        story.expire(&other);
+        assert_eq!(at(&story, 101).len(), 1);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use events::batch::{Batch, stop};
+use events::batch::{Batch, BatchEvent, BatchRefusal, expire, stop};
 use events::command::answer::answer;
 use events::command::{
     Command, CommandCompleted, CommandEvent, CommandFailed, CommandRefusal, CommandRequested, Via, cancel,
@@ -35,6 +35,7 @@ pub enum Act {
     Command { tenant: TenantId, id: CommandId, origin: Arc<Origin>, what: What },
     Disconnect { tenant: TenantId, relay: RelayId, epoch: u64 },
     Stop { tenant: TenantId, batch: BatchId, origin: Arc<Origin>, failures: u32 },
+    Expire { tenant: TenantId, batch: BatchId, origin: Arc<Origin> },
 }
 
 pub enum What {
@@ -59,6 +60,11 @@ impl Act {
                 let (tenant, origin) = (batch.tenant.clone(), Arc::clone(&batch.origin));
                 return Some(Self::Stop { tenant, batch: id, origin, failures });
             }
+            Step::Expire(id) => {
+                let batch = desk.batches.get(&id)?;
+                let (tenant, origin) = (batch.tenant.clone(), Arc::clone(&batch.origin));
+                return Some(Self::Expire { tenant, batch: id, origin });
+            }
             Step::Request(id) => {
                 let asked = asked(desk, &id)?;
                 (id, What::Request(asked))
@@ -77,13 +83,14 @@ impl Act {
 
 fn asked(desk: &Desk, id: &CommandId) -> Option<CommandRequested> {
     let entry = desk.commands.get(id)?;
-    let requested = &desk.batches.get(&entry.batch)?.requested;
+    let batch = desk.batches.get(&entry.batch)?;
+    let requested = &batch.requested;
     Some(CommandRequested {
         batch: entry.batch.clone(),
         server: entry.server.clone(),
         timeout_ms: requested.timeout_ms,
         idempotent: requested.idempotent,
-        start_by: requested.at + QUEUE_MAX,
+        start_by: batch.begun_at? + QUEUE_MAX,
     })
 }
 
@@ -121,14 +128,11 @@ impl Hub {
             }
             Act::Stop { tenant, batch, origin, failures } => {
                 let rule = |state: &Batch| stop::stop(state, *failures);
-                let cause = self.cause(batch.as_str(), "stop", SERVICE, Some(origin));
-                match self.log.decide::<Batch, _>(tenant, batch.as_str(), &cause, 0, rule).await {
-                    Ok(decided) => Some(decided.seq),
-                    Err(error) => {
-                        tracing::warn!(batch.id = %batch, error = chain(&error), "a batch was not stopped");
-                        None
-                    }
-                }
+                self.decide_batch(tenant, batch, origin, "stop", rule).await
+            }
+            Act::Expire { tenant, batch, origin } => {
+                let rule = |state: &Batch| expire::expire(state, Utc::now());
+                self.decide_batch(tenant, batch, origin, "expire", rule).await
             }
             Act::Command { tenant, id, origin, what } => {
                 let rule = |state: &Command| what.decide(state, Utc::now());
@@ -215,6 +219,24 @@ impl Hub {
             cause.traceparent.clone_from(&origin.traceparent);
         }
         cause
+    }
+
+    async fn decide_batch(
+        &self,
+        tenant: &TenantId,
+        batch: &BatchId,
+        origin: &Origin,
+        step: &str,
+        rule: impl FnMut(&Batch) -> Decision<BatchEvent, BatchRefusal>,
+    ) -> Option<u64> {
+        let cause = self.cause(batch.as_str(), step, SERVICE, Some(origin));
+        match self.log.decide::<Batch, _>(tenant, batch.as_str(), &cause, 0, rule).await {
+            Ok(decided) => Some(decided.seq),
+            Err(error) => {
+                tracing::warn!(batch.id = %batch, step, error = chain(&error), "a step was not taken");
+                None
+            }
+        }
     }
 
     async fn decide_command(

@@ -2,12 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use chrono::{DateTime, TimeDelta, Utc};
-use events::batch::{BatchCancelled, BatchEvent, BatchRequested, BatchStopped};
+use events::batch::{
+    ApprovalAsked, BatchApproved, BatchCancelled, BatchEvent, BatchExpired, BatchRejected, BatchRequested,
+    BatchStopped,
+};
 use events::command::{CommandCompleted, CommandDispatched, CommandEvent, CommandRequested, Output, Via};
 use events::envelope::Cause;
 use events::ids::{BatchId, CommandId, HubId, RelayId, ServerId, Tag, TenantId, UserName};
 use events::relay::{RelayConnected, RelayDisconnected, RelayEvent, RelayRegistered, RelaySettings};
 use events::server::{Credential, Method, ServerEvent, ServerRegistered, Settings};
+use events::user::Role;
 use events::{Event, Kind, Recorded, Subject};
 use uuid::Uuid;
 
@@ -27,6 +31,10 @@ pub fn acme() -> TenantId {
 
 pub fn server(name: &str) -> ServerId {
     ServerId::from_seed(&Uuid::new_v5(&Uuid::nil(), name.as_bytes()))
+}
+
+fn user(name: &str) -> UserName {
+    UserName::parse(name).unwrap()
 }
 
 pub fn settings(zone: Option<&str>) -> Settings {
@@ -99,6 +107,16 @@ impl Story {
     }
 
     pub fn batch(&mut self, servers: &[&str], idempotent: bool) -> BatchId {
+        self.batch_with(servers, idempotent, None)
+    }
+
+    /// One that waits for a second person, until 100.
+    pub fn dangerous(&mut self, servers: &[&str]) -> BatchId {
+        let asked = ApprovalAsked { until: t(100), role: Role::Developer, patterns: [].into() };
+        self.batch_with(servers, false, Some(asked))
+    }
+
+    fn batch_with(&mut self, servers: &[&str], idempotent: bool, approval: Option<ApprovalAsked>) -> BatchId {
         let id = BatchId::from_seed(&Uuid::from_u128(self.seq.into()));
         let requested = BatchRequested {
             command: "uptime".into(),
@@ -107,7 +125,8 @@ impl Story {
             idempotent,
             concurrency: 3,
             stop_after_failures: Some(2),
-            by: UserName::parse("alice").unwrap(),
+            approval,
+            by: user("alice"),
             at: t(0),
         };
         self.tell(Kind::Batch, id.as_str(), BatchEvent::from(requested));
@@ -116,6 +135,20 @@ impl Story {
 
     pub fn cancel(&mut self, batch: &BatchId) {
         self.tell(Kind::Batch, batch.as_str(), BatchEvent::from(BatchCancelled {}));
+    }
+
+    pub fn approve(&mut self, batch: &BatchId, second: i64) {
+        let approved = BatchApproved { by: user("bob"), at: t(second) };
+        self.tell(Kind::Batch, batch.as_str(), BatchEvent::from(approved));
+    }
+
+    pub fn reject(&mut self, batch: &BatchId) {
+        let rejected = BatchRejected { by: user("bob"), reason: None };
+        self.tell(Kind::Batch, batch.as_str(), BatchEvent::from(rejected));
+    }
+
+    pub fn expire(&mut self, batch: &BatchId) {
+        self.tell(Kind::Batch, batch.as_str(), BatchEvent::from(BatchExpired {}));
     }
 
     pub fn stop(&mut self, batch: &BatchId) {

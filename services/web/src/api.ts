@@ -122,6 +122,7 @@ export const patch = <T>(path: string, body: unknown, idempotencyKey?: string) =
   call<T>("PATCH", path, idempotencyKey ? { body, idempotencyKey } : { body });
 export const put = <T>(path: string, body: unknown) => call<T>("PUT", path, { body });
 export const del = <T>(path: string) => call<T>("DELETE", path);
+export const delWithin = <T>(within_ms: number, path: string, body: unknown) => call<T>("DELETE", path, { body, within_ms });
 
 export type Parts = Record<string, string | number | null | undefined>;
 

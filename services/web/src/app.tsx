@@ -9,6 +9,7 @@ import { Create } from "./environments/create";
 import { Environments } from "./environments/list";
 import { Show } from "./environments/show";
 import { Events } from "./events/page";
+import { GrantsPage } from "./grants/page";
 import { language, t } from "./i18n/words";
 import type { Key } from "./i18n/words";
 import { Keys } from "./keys/page";
@@ -19,6 +20,7 @@ import type { Problem } from "./problem";
 import { Relays } from "./relays/list";
 import { NewRelay } from "./relays/register";
 import { go, path, under } from "./router";
+import { Schedules } from "./schedules/list";
 import { me, resume } from "./session";
 import { NewServer } from "./servers/form";
 import { Servers } from "./servers/list";
@@ -70,6 +72,7 @@ function Place() {
   const server = under("/servers/");
   if (path.value === "/servers") return <Servers />;
   if (server === "new") return <NewServer />;
+  if (server === "grants") return <GrantsPage />;
   if (server !== null) return <ShowServer id={server} key={server} />;
   if (path.value === "/relays") return <Relays />;
   if (path.value === "/relays/new") return <NewRelay />;
@@ -77,6 +80,7 @@ function Place() {
   if (path.value === "/batches") return <Batches />;
   if (batch === "new") return <NewBatch />;
   if (batch !== null) return <ShowBatch id={batch} key={batch} />;
+  if (path.value === "/schedules") return <Schedules />;
   if (path.value === "/keys") return <Keys />;
   if (path.value === "/events") return <Events />;
   return (
@@ -100,10 +104,12 @@ const NAMES: Record<string, Key> = {
   "/environments/new": "environments.new",
   "/servers": "servers",
   "/servers/new": "servers.new",
+  "/servers/grants": "grants",
   "/relays": "relays",
   "/relays/new": "relays.new",
   "/batches": "batches",
   "/batches/new": "batches.new",
+  "/schedules": "schedules",
   "/keys": "keys",
   "/events": "events",
 };

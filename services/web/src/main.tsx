@@ -7,6 +7,7 @@ import "./style/parts.css";
 import "./style/tables.css";
 import "./style/environments.css";
 import "./style/batches.css";
+import "./style/servers.css";
 import "./style/pages.css";
 
 const root = document.getElementById("app");

@@ -27,7 +27,7 @@ addEventListener("click", (click) => {
   go(link.pathname);
 });
 
-const PAGES = [/^\/$/, /^\/sign-in$/, /^\/environments(\/|$)/, /^\/servers(\/|$)/, /^\/relays(\/|$)/, /^\/batches(\/|$)/, /^\/terminal\//, /^\/shares\//, /^\/keys$/, /^\/events$/];
+const PAGES = [/^\/$/, /^\/sign-in$/, /^\/environments(\/|$)/, /^\/servers(\/|$)/, /^\/relays(\/|$)/, /^\/batches(\/|$)/, /^\/schedules$/, /^\/terminal\//, /^\/shares\//, /^\/keys$/, /^\/events$/];
 
 function isPage(pathname: string): boolean {
   return PAGES.some((page) => page.test(pathname));

@@ -20,6 +20,8 @@ use crate::Effort;
 use crate::report::{Better, Report, Run};
 
 pub const NAME: &str = "kube_scale";
+/// Environments that are on their way at once.
+const LOT: usize = 500;
 /// So many environments run at each.
 const MARKS: [usize; 4] = [500, 1_000, 2_500, 5_000];
 /// Requests for environments under way.
@@ -126,8 +128,12 @@ async fn climb(
 async fn step(cluster: &Cluster, up: &Portreeve, there: usize, count: usize) -> anyhow::Result<Mark> {
     let api = up.admin();
     let (asked, head, began) = (requests(cluster)?, head(api).await?, Instant::now());
-    create(api, there..count).await?;
-    until_running(api, count).await?;
+    // a create has its deadline, whoever else is asked for
+    for lot in (there..count).step_by(LOT) {
+        let end = (lot + LOT).min(count);
+        create(api, lot..end).await?;
+        until_running(api, end).await?;
+    }
     let took_s = began.elapsed().as_secs_f64();
     let events = (self::head(api).await? - head) as f64;
     let made = (count - there).max(1) as f64;

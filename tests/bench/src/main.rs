@@ -5,7 +5,9 @@
 
 mod append;
 mod as_of;
+mod batch;
 mod chain;
+mod dispatch;
 mod env_ready;
 mod fill;
 mod gateway;
@@ -19,20 +21,27 @@ mod stand;
 mod terminal;
 mod visible;
 
+use batch::Beside;
 use clap::Parser;
 use gateway::Measure;
 
 /// Rounds of each bench: ours and theirs take turns.
 const ROUNDS: usize = 5;
+/// Of one copy a round: medians of five scatter by a tenth.
+const ROUNDS_OF_A_COPY: usize = 15;
+/// Of ten runs of Ansible each, which take minutes.
+const ROUNDS_OF_ANSIBLE: usize = 3;
 
 #[derive(Parser)]
 struct Arguments {
     /// append_1, append_64, append_256, projection, visible, env_ready, gateway_download, gateway_upload,
-    /// gateway_connect, gateway_jump, gateway_memory, terminal_echo, terminal_burst, chain, as_of; and only when they are named kube_ready_100 (on a cluster) and kube_scale (with one of its own)
+    /// gateway_connect, gateway_jump, gateway_memory, terminal_echo, terminal_burst, chain, as_of, batch_ansible,
+    /// batch_openssh, dispatch; and only when they are named kube_ready_100 (on a cluster) and kube_scale (with one of its own)
     #[arg(long, num_args = 1.., value_delimiter = ',')]
     only: Vec<String>,
-    #[arg(long, default_value_t = ROUNDS)]
-    rounds: usize,
+    /// 5 when absent, 15 of those that copy through the gateway, 3 of batch_ansible
+    #[arg(long)]
+    rounds: Option<usize>,
     /// Percent of the usual amount of work
     #[arg(long, default_value_t = 100)]
     scale: usize,
@@ -56,7 +65,7 @@ impl Effort {
 }
 
 /// Those that need nothing but this machine.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 18] = [
     "append_1",
     "append_64",
     "append_256",
@@ -72,7 +81,18 @@ const NAMES: [&str; 15] = [
     "terminal_burst",
     "chain",
     "as_of",
+    "batch_ansible",
+    "batch_openssh",
+    "dispatch",
 ];
+
+fn usual_rounds(name: &str) -> usize {
+    match name {
+        "gateway_download" | "gateway_upload" | "gateway_jump" => ROUNDS_OF_A_COPY,
+        "batch_ansible" => ROUNDS_OF_ANSIBLE,
+        _ => ROUNDS,
+    }
+}
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -80,13 +100,14 @@ async fn main() -> anyhow::Result<()> {
     if arguments.play_an_environment {
         return gateway_memory::play().await;
     }
-    let effort = Effort { rounds: arguments.rounds.max(1), scale: arguments.scale };
     let asked: Vec<&str> = match arguments.only.as_slice() {
         [] => NAMES.to_vec(),
         names => names.iter().map(String::as_str).collect(),
     };
     for name in asked {
         eprintln!("{name} ...");
+        let rounds = arguments.rounds.unwrap_or_else(|| usual_rounds(name)).max(1);
+        let effort = Effort { rounds, scale: arguments.scale };
         let report = match name {
             "append_1" => append::measure(1, effort).await?,
             "append_64" => append::measure(64, effort).await?,
@@ -103,6 +124,9 @@ async fn main() -> anyhow::Result<()> {
             "terminal_burst" => terminal::measure(terminal::Measure::Burst, effort).await?,
             "chain" => chain::measure(effort).await?,
             "as_of" => as_of::measure(effort).await?,
+            "batch_ansible" => batch::measure(Beside::Ansible, effort).await?,
+            "batch_openssh" => batch::measure(Beside::OpenSsh, effort).await?,
+            "dispatch" => dispatch::measure(effort).await?,
             "kube_ready_100" => kube_ready::measure(effort).await?,
             kube_scale::NAME => kube_scale::measure(effort).await?,
             other => anyhow::bail!(

@@ -41,7 +41,7 @@ impl FromLog {
     }
 
     pub fn after(log: &nats::Log, position: u64) -> Self {
-        let tail = log.tail(Start::Sequence(position + 1), vec!["ev.>".to_owned()]);
+        let tail = log.tail(Start::Sequence(position + 1), vec![]);
         Self { tail, position }
     }
 }

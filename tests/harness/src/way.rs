@@ -1,10 +1,12 @@
 //! How does a test cut somebody's way to a server? A forwarder between the two that falls silent: what was
-//! connected stays so and says nothing ever again, as when a router forgets it.
+//! connected stays so and says nothing ever again, as when a router forgets it. And how does somebody come from
+//! elsewhere?
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -19,6 +21,15 @@ pub struct Way {
 impl Way {
     /// From a port of 127.0.0.1 to `server`.
     pub async fn to(server: SocketAddr) -> anyhow::Result<Self> {
+        Self::between(Ipv4Addr::UNSPECIFIED, server).await
+    }
+
+    /// Likewise; the server sees that address, one of this machine's: all of 127.0.0.0/8 are.
+    pub async fn from(source: Ipv4Addr, server: SocketAddr) -> anyhow::Result<Self> {
+        Self::between(source, server).await
+    }
+
+    async fn between(source: Ipv4Addr, server: SocketAddr) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
         let state = watch::Sender::new((0, false));
@@ -26,7 +37,7 @@ impl Way {
         let serving = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                connections.spawn(carry(client, server, seen.clone()));
+                connections.spawn(carry(client, source, server, seen.clone()));
                 while connections.try_join_next().is_some() {}
             }
         });
@@ -55,10 +66,15 @@ impl Drop for Way {
 }
 
 /// Both ends stay open while nothing goes through.
-async fn carry(mut client: TcpStream, server: SocketAddr, mut state: watch::Receiver<(u64, bool)>) {
+async fn carry(
+    mut client: TcpStream,
+    source: Ipv4Addr,
+    server: SocketAddr,
+    mut state: watch::Receiver<(u64, bool)>,
+) {
     let (cuts, is_cut) = *state.borrow_and_update();
     if !is_cut {
-        let Ok(mut server) = TcpStream::connect(server).await else { return };
+        let Ok(mut server) = connect(source, server).await else { return };
         tokio::select! {
             _ended = copy_bidirectional(&mut client, &mut server) => return,
             _cut = state.wait_for(|(now, _)| *now != cuts) => {}
@@ -68,6 +84,15 @@ async fn carry(mut client: TcpStream, server: SocketAddr, mut state: watch::Rece
     }
     std::future::pending::<()>().await;
     drop(client);
+}
+
+async fn connect(source: Ipv4Addr, server: SocketAddr) -> io::Result<TcpStream> {
+    if source.is_unspecified() {
+        return TcpStream::connect(server).await;
+    }
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((source, 0).into())?;
+    socket.connect(server).await
 }
 
 #[cfg(test)]
@@ -106,5 +131,15 @@ mod tests {
         assert!(!echoes(&mut old).await && !echoes(&mut meanwhile).await);
         way.mend();
         assert!(!echoes(&mut old).await && echoes(&mut come().await.unwrap()).await);
+    }
+
+    #[tokio::test]
+    async fn a_server_sees_from_where_somebody_comes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let source = Ipv4Addr::new(127, 0, 0, 2);
+        let way = Way::from(source, listener.local_addr().unwrap()).await.unwrap();
+        let _client = TcpStream::connect(("127.0.0.1", way.port())).await.unwrap();
+        let (_, seen) = listener.accept().await.unwrap();
+        assert_eq!(seen.ip(), source);
     }
 }

@@ -9,7 +9,7 @@ use harness::ssh::{self, Output};
 use harness::{Api, Proof, RealEngine, Ssh, eventually, free_ports};
 
 use crate::ledger::Ledger;
-use crate::world::{DONE_AT_MOST, World};
+use crate::world::{DONE_AT_MOST, Engine, World};
 
 /// The same way in for somebody who does not know the password.
 pub fn guessing(door: &Ssh) -> Ssh {
@@ -44,7 +44,7 @@ pub async fn another_gateway(world: &World<RealEngine>, door: &Ssh) -> anyhow::R
 }
 
 /// An API of its own process, asked by the administrator.
-pub async fn another_api(world: &World<RealEngine>) -> anyhow::Result<(Child, Api)> {
+pub async fn another_api<E: Engine>(world: &World<E>) -> anyhow::Result<(Child, Api)> {
     let installation = &world.installation;
     let listen = |port: u16| format!("127.0.0.1:{port}");
     let place = listen(free_ports::one()?);

@@ -21,6 +21,8 @@ pub enum Kind {
     Node4,
     /// socket.io-client 2 and ssh2: Engine.IO 3.
     Node2,
+    /// zishang520's socket.io and golang.org/x/crypto/ssh.
+    Go,
     /// Our own, for comparison.
     Agent,
 }
@@ -72,19 +74,23 @@ impl ForeignRelay {
     pub fn start(manner: Manner, url: &str, relay: &Registered) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let scripts = programs::repository().join("tests/relays");
-        let (program, script) = match manner.kind {
-            Kind::Python => (PathBuf::from("/usr/bin/python3"), scripts.join("python/relay.py")),
-            Kind::Node4 | Kind::Node2 => (programs::tool("node/bin/node")?, scripts.join("node/relay.js")),
-            Kind::Agent => (programs::built("portreeve")?, PathBuf::from("agent")),
-        };
+        let of_go = programs::tools().join("relays-go/relay");
         let libraries = programs::tools().join("relays-python");
         ensure!(
-            libraries.is_dir() && scripts.join("node/node_modules").is_dir(),
+            libraries.is_dir() && scripts.join("node/node_modules").is_dir() && of_go.is_file(),
             "what the relays are made of is missing: tests/relays/install.sh"
         );
+        let (program, script) = match manner.kind {
+            Kind::Python => (PathBuf::from("/usr/bin/python3"), Some(scripts.join("python/relay.py"))),
+            Kind::Node4 | Kind::Node2 => {
+                (programs::tool("node/bin/node")?, Some(scripts.join("node/relay.js")))
+            }
+            Kind::Go => (of_go, None),
+            Kind::Agent => (programs::built("portreeve")?, Some(PathBuf::from("agent"))),
+        };
         let health = harness::free_ports::one()?;
         let process = Child::start(program, &folder.path().join("log"), |command| {
-            command.arg(script).env("RELAY_URL", url).env("PROXY_ID", &relay.id).env("API_KEY", &relay.key);
+            command.args(script).env("RELAY_URL", url).env("PROXY_ID", &relay.id).env("API_KEY", &relay.key);
             command.env("RELAY_BY", manner.by).env("RELAY_TRANSPORT", manner.transport);
             command.env("PYTHONPATH", libraries);
             if manner.kind == Kind::Agent {
@@ -134,7 +140,7 @@ impl ForeignRelay {
             let log = self.log();
             let says = |line: &&str| match self.manner.kind {
                 Kind::Agent => line.contains(words),
-                Kind::Python | Kind::Node4 | Kind::Node2 => line.starts_with(words),
+                Kind::Python | Kind::Node4 | Kind::Node2 | Kind::Go => line.starts_with(words),
             };
             // one that is still being written says nothing yet
             let whole = log.rsplit_once('\n').map_or("", |(lines, _)| lines);
@@ -188,7 +194,8 @@ pub async fn begin(
 pub async fn ended(api: &Api, command: &str, at_most: Duration) -> anyhow::Result<Value> {
     eventually("the command has its outcome", at_most, || async {
         let shown = api.get(&format!("/api/commands/{command}")).await.map_err(|error| error.to_string())?;
-        let pending = ["queued", "dispatched"].contains(&shown.body["status"].as_str().unwrap_or("queued"));
+        let status = shown.body["status"].as_str().unwrap_or("queued");
+        let pending = ["awaiting_approval", "queued", "dispatched"].contains(&status);
         if shown.status == 200 && !pending { Ok(shown.body) } else { Err(shown.body.to_string()) }
     })
     .await

@@ -109,6 +109,7 @@ impl Ledger {
                 | Event::Relay(_)
                 | Event::Batch(_)
                 | Event::Command(_)
+                | Event::Schedule(_)
                 | Event::Request(_) => {}
             }
         }

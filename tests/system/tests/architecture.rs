@@ -84,8 +84,19 @@ const OUTSIDE: &[(&str, &[&str])] = &[
 ];
 
 /// All that the ground may stand on: nothing that waits, tells the time by itself or rolls dice.
-const EVENTS_MAY_USE: &[&str] =
-    &["serde", "serde_json", "uuid", "chrono", "thiserror", "schemars", "ipnet", "data-encoding", "sha2"];
+const EVENTS_MAY_USE: &[&str] = &[
+    "serde",
+    "serde_json",
+    "uuid",
+    "chrono",
+    "thiserror",
+    "schemars",
+    "ipnet",
+    "data-encoding",
+    "sha2",
+    // tables of time zones: what clocks there show at a given time
+    "chrono-tz",
+];
 
 /// What a rule would say to learn what only its arguments may tell it.
 const NOT_IN_EVENTS: &[&str] = &[

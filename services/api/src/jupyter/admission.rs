@@ -51,6 +51,7 @@ impl Guest {
             | Kind::Relay
             | Kind::Batch
             | Kind::Command
+            | Kind::Schedule
             | Kind::Request => false,
         }
     }

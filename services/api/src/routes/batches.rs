@@ -7,6 +7,7 @@ use events::batch::cancel::cancel as cancel_rule;
 use events::batch::{Batch, BatchRequested};
 use events::ids::{BatchId, CommandId, TenantId};
 use projections::batches::Filter;
+use projections::commands::Filter as CommandFilter;
 use projections::{Page, batches, commands};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -17,7 +18,7 @@ use crate::command::{BatchView, View};
 use crate::fields::Fields;
 use crate::idempotency::index;
 use crate::incoming::Incoming;
-use crate::params::Params;
+use crate::params::{PAGE_LIMIT_MAX, Params, yes_or_no};
 use crate::position;
 use crate::problem::{Problem, ProblemDetails};
 use crate::routes::Listed;
@@ -30,12 +31,23 @@ use crate::tap::{self, From};
 pub struct Whole {
     #[serde(flatten)]
     batch: BatchView,
-    /// In the order of the servers.
+    /// The first ones, in the order of the servers; as many as `limit` says.
     commands: Vec<View>,
+    /// Where the others begin in `GET /api/batches/{id}/commands`; `null` when these are all.
+    next_cursor: Option<String>,
+}
+
+/// What a command can be.
+const STATUSES: [&str; 7] = ["queued", "dispatched", "completed", "failed", "timed_out", "lost", "cancelled"];
+
+fn status(text: &str) -> Result<String, String> {
+    let known = STATUSES.contains(&text);
+    known.then(|| text.to_owned()).ok_or_else(|| format!("must be one of {}", STATUSES.join(", ")))
 }
 
 fn confined(caller: &Caller) -> Filter {
-    Filter { tenant: caller.tenant_seen().cloned(), owner: caller.owner_seen().cloned() }
+    let owner = caller.owner_seen().cloned();
+    Filter { tenant: caller.tenant_seen().cloned(), owner, awaiting: false }
 }
 
 /// Show a command
@@ -66,10 +78,13 @@ pub async fn show_command(
 }
 
 /// Show a batch
+///
+/// With its first commands; `GET /api/batches/{id}/commands` has all of them.
 #[utoipa::path(
     get, path = "/api/batches/{id}", tag = "commands",
     params(
         ("id" = String, Path, description = "Batch id"),
+        ("limit" = Option<u32>, Query, description = "Commands that are shown, 1 to 500; 500 when absent"),
         ("after" = Option<u64>, Query, description = "Wait until the read model has this sequence"),
     ),
     responses(
@@ -83,6 +98,7 @@ pub async fn show(
     Path(id): Path<String>,
     mut params: Params,
 ) -> Result<Response, Problem> {
+    let limit = params.limit_or(PAGE_LIMIT_MAX);
     let after = params.number("after");
     params.end()?;
     let unknown = || Problem::not_found("batch");
@@ -90,9 +106,50 @@ pub async fn show(
     app.caught_up(after).await?;
     let found = batches::get(&app.projections, &confined(&caller), &id).await?;
     let batch = BatchView::from(found.value.ok_or_else(unknown)?);
-    let commands = commands::of_batch(&app.projections, &id).await?.value;
-    let commands = commands.into_iter().map(View::from).collect();
-    Ok(position::shown(found.position, Whole { batch, commands }))
+    let first = commands::of_batch(&app.projections, &id, &CommandFilter::default(), None, limit).await?;
+    let commands = first.items.into_iter().map(View::from).collect();
+    Ok(position::shown(found.position, Whole { batch, commands, next_cursor: first.next_cursor }))
+}
+
+/// List a batch's commands
+///
+/// In the order of the servers; their outputs are shown one by one.
+#[utoipa::path(
+    get, path = "/api/batches/{id}/commands", tag = "commands",
+    params(
+        ("id" = String, Path, description = "Batch id"),
+        ("status" = Option<String>, Query, description = "Only those that are `queued`, `dispatched`, `completed`, `failed`, `timed_out`, `lost` or `cancelled`"),
+        ("ok" = Option<bool>, Query, description = "Only those that ended with exit code 0, or that ended otherwise"),
+        ("limit" = Option<u32>, Query, description = "1 to 500; 50 when absent"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, or of the batch"),
+        ("after" = Option<u64>, Query, description = "Wait until the read model has this sequence"),
+    ),
+    responses(
+        (status = 200, body = Listed<View>, headers(("Portreeve-Position" = u64))),
+        (status = 404, description = "`not_found`", body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub async fn list_commands(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    mut params: Params,
+) -> Result<Response, Problem> {
+    let filter =
+        CommandFilter { status: params.parsed("status", status), ok: params.parsed("ok", yes_or_no) };
+    let (limit, cursor) = params.page();
+    let after = params.number("after");
+    params.end()?;
+    let unknown = || Problem::not_found("batch");
+    let id = BatchId::parse(id).map_err(|_| unknown())?;
+    app.caught_up(after).await?;
+    batches::get(&app.projections, &confined(&caller), &id).await?.value.ok_or_else(unknown)?;
+    let page = commands::of_batch(&app.projections, &id, &filter, cursor.as_deref(), limit).await?;
+    Ok(position::page(Page {
+        items: page.items.into_iter().map(View::from).collect(),
+        next_cursor: page.next_cursor,
+        position: page.position,
+    }))
 }
 
 /// List batches
@@ -101,6 +158,7 @@ pub async fn show(
 #[utoipa::path(
     get, path = "/api/batches", tag = "commands",
     params(
+        ("status" = Option<String>, Query, description = "`awaiting_approval`: those alone that wait for a second person"),
         ("limit" = Option<u32>, Query, description = "1 to 500; 50 when absent"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
         ("after" = Option<u64>, Query, description = "Wait until the read model has this sequence"),
@@ -112,10 +170,12 @@ pub async fn show(
 )]
 pub async fn list(State(app): State<App>, caller: Caller, mut params: Params) -> Result<Response, Problem> {
     let (limit, cursor) = params.page();
+    let awaiting = params.parsed("status", awaiting).unwrap_or(false);
     let after = params.number("after");
     params.end()?;
     app.caught_up(after).await?;
-    let page = batches::list(&app.projections, &confined(&caller), cursor.as_deref(), limit).await?;
+    let filter = Filter { awaiting, ..confined(&caller) };
+    let page = batches::list(&app.projections, &filter, cursor.as_deref(), limit).await?;
     Ok(position::page(Page {
         items: page.items.into_iter().map(BatchView::from).collect(),
         next_cursor: page.next_cursor,
@@ -123,8 +183,16 @@ pub async fn list(State(app): State<App>, caller: Caller, mut params: Params) ->
     }))
 }
 
+fn awaiting(text: &str) -> Result<bool, String> {
+    if text == "awaiting_approval" { Ok(true) } else { Err("must be awaiting_approval".to_owned()) }
+}
+
 /// Looks in the caller's tenant; for an admin then in all, where the read model says which.
-async fn find(app: &App, caller: &Caller, id: &str) -> Result<(TenantId, BatchId, BatchRequested), Problem> {
+pub async fn find(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+) -> Result<(TenantId, BatchId, BatchRequested), Problem> {
     let unknown = || Problem::not_found("batch");
     let id = BatchId::parse(id).map_err(|_| unknown())?;
     let mut tenant = caller.tenant.clone();

@@ -1,6 +1,7 @@
 //! What does the API offer? One file a use case; this is the list of them.
 
 pub mod anchor_log;
+pub mod approve_batch;
 pub mod audit_log;
 pub mod batches;
 pub mod change_server;
@@ -32,6 +33,7 @@ pub mod relays;
 pub mod replay_log;
 pub mod reset_password;
 pub mod run_command;
+pub mod schedules;
 pub mod server_accounts;
 pub mod server_authority;
 pub mod server_facts;
@@ -131,8 +133,13 @@ pub fn all() -> OpenApiRouter<App> {
         .routes(routes!(command_output::stderr))
         .routes(routes!(batches::list))
         .routes(routes!(batches::show))
+        .routes(routes!(batches::list_commands))
         .routes(routes!(batches::follow))
         .routes(routes!(batches::cancel))
+        .routes(routes!(schedules::add, schedules::list))
+        .routes(routes!(schedules::show, schedules::patch, schedules::remove))
+        .routes(routes!(approve_batch::approve))
+        .routes(routes!(approve_batch::reject))
         .routes(routes!(people_groups::set))
         .routes(routes!(event_stream::follow))
         .routes(routes!(event_stream::follow_socket))

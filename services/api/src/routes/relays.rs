@@ -100,6 +100,8 @@ pub struct View {
     #[schema(value_type = Vec<String>)]
     addresses: Vec<IpNet>,
     in_flight_max: u32,
+    /// Commands that it was given and that have no outcome yet.
+    in_flight: u64,
     connected: bool,
     /// It registered itself and waits for an operator.
     pending: bool,
@@ -131,6 +133,7 @@ impl From<RelayRow> for View {
             labels,
             addresses,
             in_flight_max,
+            in_flight: row.in_flight,
             connected,
             pending: row.pending,
             revoked: row.revoked,
@@ -221,8 +224,8 @@ async fn room_to_wait(app: &App, tenant: &TenantId) -> Result<(), Problem> {
 
 /// Give a relay another key
 ///
-/// The key before counts for `overlap_s` more, a day when nothing is said; 0 ends it at once. What is connected
-/// stays connected.
+/// The key before counts for `overlap_s` more, a day when nothing is said. What is connected stays connected, but with
+/// 0, which ends the key before at once and whatever is connected by it: for a key that somebody else may have.
 #[utoipa::path(
     post, path = "/api/relays/{id}/rotate-key", tag = "relays", request_body = RotateShape,
     params(("id" = String, Path, description = "Relay id")),

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use crate::access::Caller;
 use crate::app::App;
+use crate::command_patterns::{self, CommandsView};
 use crate::fields::{self, Fields, Wrong};
 use crate::idempotency::index;
 use crate::incoming::Incoming;
@@ -39,6 +40,9 @@ pub struct GrantView {
     group: Option<String>,
     /// Of `terminal`, `command`, `facts`.
     may: Vec<&'static str>,
+    /// What is said of commands; nothing when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commands: Option<CommandsView>,
     /// Not before; at once when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<DateTime<Utc>>,
@@ -49,9 +53,10 @@ pub struct GrantView {
 
 impl From<Grant> for GrantView {
     fn from(grant: Grant) -> Self {
-        let Grant { to, may, from, until } = grant;
+        let Grant { to, may, commands, from, until } = grant;
         let may = may.into_iter().map(Right::name).collect();
-        let nobody = Self { user: None, role: None, group: None, may, from, until };
+        let commands = CommandsView::of(commands);
+        let nobody = Self { user: None, role: None, group: None, may, commands, from, until };
         match to {
             Grantee::User(user) => Self { user: Some(user.into()), ..nobody },
             Grantee::Role(role) => Self { role: Some(role.name()), ..nobody },
@@ -95,6 +100,10 @@ pub struct ScopedShape {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Grants)]
 pub struct GrantsView {
+    /// In lists, because an admin is shown those of all tenants.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    tenant_id: Option<TenantId>,
     #[schema(value_type = ScopeShape)]
     servers: Value,
     grants: Vec<GrantView>,
@@ -102,7 +111,8 @@ pub struct GrantsView {
 
 impl GrantsView {
     fn of(servers: &Scope, grants: Vec<Grant>) -> Self {
-        Self { servers: shown(servers), grants: grants.into_iter().map(GrantView::from).collect() }
+        let grants = grants.into_iter().map(GrantView::from).collect();
+        Self { tenant_id: None, servers: shown(servers), grants }
     }
 }
 
@@ -120,6 +130,7 @@ fn grant(fields: &mut Fields<'_>) -> Option<Grant> {
     let role = fields.optional("role", readers::role).map(Grantee::Role);
     let group = fields.optional("group", fields::id(Tag::parse)).map(Grantee::Group);
     let may = fields.required_list("may", Right::ALL.len(), right);
+    let commands = fields.object("commands", false, |inner| Some(command_patterns::read(inner)));
     let from = fields.optional("from", instant);
     let until = fields.optional("until", instant);
     if may.is_empty() && !fields.has_errors() {
@@ -131,7 +142,10 @@ fn grant(fields: &mut Fields<'_>) -> Option<Grant> {
     }
     let mut given = [user, role, group].into_iter().flatten();
     match (given.next(), given.next()) {
-        (Some(to), None) => Some(Grant { to, may: may.into_iter().collect(), from, until }),
+        (Some(to), None) => {
+            let (may, commands) = (may.into_iter().collect(), commands.unwrap_or_default());
+            Some(Grant { to, may, commands, from, until })
+        }
         (None, None) if fields.has_errors() => None,
         _ => {
             fields.note("", Wrong::new("malformed", "must have one of user, role and group"));
@@ -271,12 +285,29 @@ pub async fn show(
     Ok(position::shown(page.position, GrantsView::of(&scope, granted)))
 }
 
+/// Those of one place; at most one is said.
+fn of_place(params: &mut Params) -> Option<Scope> {
+    let tag = |text: &str| Tag::parse(text).map_err(|invalid| format!("must be {}", invalid.rule));
+    let zone = params.parsed("zone", tag).map(Scope::Zone);
+    let group = params.parsed("group", tag).map(Scope::Group);
+    let label = params.parsed("label", |text| label(&text.into()).map_err(|wrong| wrong.detail));
+    let several =
+        [zone.is_some(), group.is_some(), label.is_some()].into_iter().filter(|said| *said).count() > 1;
+    if several {
+        params.wrong("zone", "malformed", "only one of zone, group and label may be there");
+    }
+    zone.or(group).or(label)
+}
+
 /// List grants
 ///
 /// Of servers, zones, groups and labels; changed last, first.
 #[utoipa::path(
     get, path = "/api/server-grants", tag = "servers",
     params(
+        ("zone" = Option<String>, Query, description = "Only those of this zone"),
+        ("group" = Option<String>, Query, description = "Only those of this group of servers"),
+        ("label" = Option<String>, Query, description = "Only those of this label, `key=value`"),
         ("limit" = Option<u32>, Query, description = "1 to 500; 50 when absent"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
         ("after" = Option<u64>, Query, description = "Wait until the read model has this sequence"),
@@ -287,13 +318,18 @@ pub async fn show(
     )
 )]
 pub async fn list(State(app): State<App>, caller: Caller, mut params: Params) -> Result<Response, Problem> {
+    let place = of_place(&mut params);
     let (limit, cursor) = params.page();
     let after = params.number("after");
     params.end()?;
     sees_grants(&caller)?;
     app.caught_up(after).await?;
-    let page = grants::list(&app.projections, caller.tenant_seen(), None, cursor.as_deref(), limit).await?;
-    let view = |row: GrantsRow| GrantsView::of(&row.servers, row.grants);
+    let (tenant, cursor) = (caller.tenant_seen(), cursor.as_deref());
+    let page = grants::list(&app.projections, tenant, place.as_ref(), cursor, limit).await?;
+    let view = |row: GrantsRow| {
+        let tenant_id = Some(row.tenant);
+        GrantsView { tenant_id, ..GrantsView::of(&row.servers, row.grants) }
+    };
     Ok(position::page(Page {
         items: page.items.into_iter().map(view).collect(),
         next_cursor: page.next_cursor,
@@ -321,6 +357,9 @@ mod tests {
         let view = serde_json::to_value(GrantView::from(read(asked.clone()).unwrap())).unwrap();
         assert_eq!(view["group"], "ops");
         assert_eq!((&view["may"], &view["until"]), (&json!(["terminal", "command"]), &asked["until"]));
+        let patterns = json!({"deny": ["*rm*"], "dangerous": ["reboot"]});
+        let with = json!({"user": "alice", "may": ["command"], "commands": patterns});
+        assert_eq!(serde_json::to_value(GrantView::from(read(with.clone()).unwrap())).unwrap(), with);
         let cases = [
             (json!("alice"), "", "wrong_type"),
             (json!({"may": ["terminal"]}), "", "malformed"),
@@ -333,6 +372,7 @@ mod tests {
             (json!({"user": "alice", "may": ["reboot"]}), ".may[0]", "malformed"),
             (json!({"user": "alice", "may": ["facts"], "until": "soon"}), ".until", "malformed"),
             (json!({"user": "alice", "may": ["facts"], "rights": 1}), ".rights", "unknown"),
+            (json!({"user": "alice", "may": ["command"], "commands": []}), ".commands", "wrong_type"),
             (
                 json!({"user": "alice", "may": ["facts"], "from": "2026-01-02T00:00:00Z", "until": "2026-01-02T00:00:00Z"}),
                 ".until",

@@ -115,6 +115,7 @@ fn concerns(event: &Recorded, shell: &Arc<Shell>) -> bool {
         | Event::Relay(_)
         | Event::Batch(_)
         | Event::Command(_)
+        | Event::Schedule(_)
         | Event::Server(
             ServerEvent::ServerRegistered(_)
             | ServerEvent::HostKeyPinned(_)

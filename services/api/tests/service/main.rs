@@ -1,8 +1,10 @@
 //! Does the API keep its promises over HTTP, with a real log and a real read model?
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod batches;
 mod browser;
 mod closed_doors;
+mod command_approvals;
 mod environments;
 mod evidence;
 mod idempotency;
@@ -12,6 +14,7 @@ mod outages;
 mod problems;
 mod quota;
 mod recordings;
+mod schedules;
 mod server_grants;
 mod server_lists;
 mod server_upkeep;

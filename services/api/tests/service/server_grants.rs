@@ -83,6 +83,13 @@ async fn a_person_sees_and_tests_what_is_granted_and_nothing_else() {
         json!({"servers": {"server": one}, "grants": [{"user": "alice", "may": ["terminal"]}]})
     );
     assert_eq!(world.admin.list("/api/server-grants").await.unwrap().len(), 3);
+    let of_zone = world.admin.list("/api/server-grants?zone=dmz").await.unwrap();
+    assert_eq!((of_zone.len(), &of_zone[0]["servers"]), (1, &json!({"zone": "dmz"})));
+    assert_eq!(of_zone[0]["tenant_id"], "default");
+    assert_eq!(world.admin.list("/api/server-grants?label=env%3Dtest").await.unwrap().len(), 1);
+    assert!(world.admin.list("/api/server-grants?group=dmz").await.unwrap().is_empty(), "no zone's name");
+    let two_places = world.admin.get("/api/server-grants?zone=dmz&group=web").await.unwrap();
+    problem(&two_places, 400, "parameter_invalid");
     let groups = world.admin.list("/api/people-groups").await.unwrap();
     assert_eq!(groups[0]["members"], json!(["bob"]));
 

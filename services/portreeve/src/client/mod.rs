@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod audit_evidence;
 mod audit_time;
+pub mod batch;
 pub mod env;
 pub mod env_create;
 pub mod env_ssh;
@@ -13,6 +14,8 @@ pub mod people;
 pub mod projections;
 pub mod relay;
 pub mod run;
+mod run_again;
+pub mod schedule;
 pub mod server;
 pub mod server_account;
 pub mod server_doctor;

@@ -8,7 +8,7 @@ use super::http::Http;
 use super::server::label;
 use super::table::{self, Column};
 use super::{ClientError, Target};
-use crate::standalone::RelayServiceArgs;
+use crate::relay_service::RelayServiceArgs;
 
 const LIST: &[Column] = &[
     ("RELAY", "relay_id"),
@@ -17,6 +17,8 @@ const LIST: &[Column] = &[
     ("CONNECTED", "connected"),
     ("PENDING", "pending"),
     ("SINCE", "changed_at"),
+    ("NOW", "in_flight"),
+    ("MOST", "in_flight_max"),
     ("FROM", "address"),
     ("CLIENT", "client"),
     ("REASON", "reason"),
@@ -28,6 +30,7 @@ const ONE: &[Column] = &[
     ("zone", "zone"),
     ("labels", "labels"),
     ("addresses", "addresses"),
+    ("commands now", "in_flight"),
     ("commands at once", "in_flight_max"),
     ("connected", "connected"),
     ("waits to be accepted", "pending"),

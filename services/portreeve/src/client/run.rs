@@ -6,7 +6,9 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
+use super::batch::{not_approved, waits};
 use super::http::Http;
+use super::run_again;
 use super::server::{Named as Server, label};
 use super::table::{self, Column};
 use super::{ClientError, Target};
@@ -27,11 +29,21 @@ const TABLE: &[Column] = &[
     ("OUTPUT", "said"),
 ];
 
-/// Run a command on servers; exit code 0 only if it ended with 0 on all of them
+/// Run a command on servers, or once more what a batch ran; exit code 0 only if it ended with 0 on all of them
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
     #[command(flatten)]
     target: Target,
+    /// Do not wait for what becomes of it
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    what: What,
+}
+
+/// What is run where, now or when a schedule is due.
+#[derive(Debug, clap::Args)]
+pub struct What {
     /// A server by id or name; repeatable
     #[arg(long = "server", short = 's', value_name = "SERVER")]
     servers: Vec<String>,
@@ -44,9 +56,15 @@ pub struct RunArgs {
     /// All servers with this label, key=value; repeatable
     #[arg(long = "label", value_name = "LABEL", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// Seconds for each server
-    #[arg(long, default_value_t = 60)]
-    timeout_s: u64,
+    /// What this batch ran, on its servers and as it was run, but for what is said here
+    #[arg(long, value_name = "BATCH", conflicts_with_all = ["servers", "zone", "group", "labels", "command"])]
+    again: Option<String>,
+    /// Only where it did not end with 0
+    #[arg(long, requires = "again", conflicts_with_all = ["servers", "zone", "group", "labels", "command"])]
+    failed: bool,
+    /// Seconds for each server; 60 when nothing is said
+    #[arg(long)]
+    timeout_s: Option<u64>,
     /// Running it twice does no harm: when a relay is lost, another one gets it
     #[arg(long)]
     idempotent: bool,
@@ -56,24 +74,27 @@ pub struct RunArgs {
     /// Begin no more when so many went wrong
     #[arg(long, value_name = "FAILURES")]
     stop_after: Option<u32>,
-    /// Do not wait for what becomes of it
-    #[arg(long)]
-    no_wait: bool,
+    /// Seconds that another operator or admin may take to approve, where the command is marked dangerous
+    #[arg(long, value_name = "SECONDS")]
+    approve_within_s: Option<u64>,
     /// The command, as the shell there gets it
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(required_unless_present = "again", trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
 }
 
 impl RunArgs {
     pub async fn run(self) -> Result<(), ClientError> {
         let http = self.target.connect()?;
-        let begun = http.write(Method::POST, "/api/commands", Some(&self.body(&http).await?)).await?;
+        let begun = http.write(Method::POST, "/api/commands", Some(&self.what.body(&http).await?)).await?;
         let id = table::cell(&begun, "batch_id");
         if self.no_wait {
             if self.target.json {
                 table::print_json(&begun);
             } else {
                 table::out(&format!("{id}\n"));
+                if table::cell(&begun, "status") == "awaiting_approval" {
+                    eprintln!("{}", waits(&begun));
+                }
             }
             return Ok(());
         }
@@ -89,17 +110,31 @@ impl RunArgs {
         if good == all {
             return Ok(());
         }
-        let last = format!("did not end with 0 on {} of {all} servers", all - good);
+        let last = not_approved(&batch)
+            .unwrap_or_else(|| format!("did not end with 0 on {} of {all} servers", all - good));
         Err(ClientError::WentWrong { what: format!("batch {id}"), last })
     }
+}
 
-    async fn body(&self, http: &Http) -> Result<Value, ClientError> {
-        let mut body = Map::new();
-        body.insert("command".to_owned(), json!(self.command.join(" ")));
-        body.insert("timeout_ms".to_owned(), json!(self.timeout_s.saturating_mul(1_000)));
-        body.insert("idempotent".to_owned(), json!(self.idempotent));
+impl What {
+    /// As `POST /api/commands` takes it; names are looked up.
+    pub async fn body(&self, http: &Http) -> Result<Value, ClientError> {
+        let mut body = match &self.again {
+            Some(batch) => run_again::body(http, batch, self.failed).await?,
+            None => self.asked(http).await?,
+        };
+        let timeout_ms = self.timeout_s.map(|timeout_s| timeout_s.saturating_mul(1_000));
+        body.extend(timeout_ms.map(|timeout_ms| ("timeout_ms".to_owned(), json!(timeout_ms))));
+        body.extend(self.idempotent.then(|| ("idempotent".to_owned(), json!(true))));
         body.extend(self.concurrency.map(|most| ("concurrency".to_owned(), json!(most))));
         body.extend(self.stop_after.map(|most| ("stop_after_failures".to_owned(), json!(most))));
+        body.extend(self.approve_within_s.map(|seconds| ("approve_within_s".to_owned(), json!(seconds))));
+        Ok(Value::Object(body))
+    }
+
+    /// Command and servers as they were typed.
+    async fn asked(&self, http: &Http) -> Result<Map<String, Value>, ClientError> {
+        let mut body = Map::from_iter([("command".to_owned(), json!(self.command.join(" ")))]);
         let mut selector = Map::new();
         selector.extend(self.zone.as_ref().map(|zone| ("zone".to_owned(), json!(zone))));
         selector.extend(self.group.as_ref().map(|group| ("group".to_owned(), json!(group))));
@@ -125,20 +160,32 @@ impl RunArgs {
                 body.insert("servers".to_owned(), json!(ids));
             }
         }
-        Ok(Value::Object(body))
+        Ok(body)
     }
 }
 
 /// The batch once every command has its outcome.
 async fn wait(http: &Http, id: &str) -> Result<Value, ClientError> {
-    let bar = std::io::stderr().is_terminal();
+    let (bar, path) = (std::io::stderr().is_terminal(), format!("/api/batches/{id}"));
+    let mut told = false;
     loop {
-        let batch = http.get(&format!("/api/batches/{id}"), &[]).await?;
-        let ended = table::cell(&batch, "status") == "ended";
-        if bar {
+        // the counts say how far it is
+        let mut batch = http.get(&path, &[("limit", "1".to_owned())]).await?;
+        let status = table::cell(&batch, "status");
+        let (ended, awaiting) = (status == "ended", status == "awaiting_approval");
+        if awaiting && !told {
+            eprintln!("{}", waits(&batch));
+            told = true;
+        }
+        if bar && !awaiting {
             progress(&batch, ended);
         }
         if ended {
+            let commands = http.all(&format!("{path}/commands"), &[]).await?;
+            if let Some(batch) = batch.as_object_mut() {
+                batch.insert("commands".to_owned(), json!(commands));
+                batch.insert("next_cursor".to_owned(), Value::Null);
+            }
             return Ok(batch);
         }
         tokio::time::sleep(LOOK_EVERY).await;
@@ -152,7 +199,7 @@ fn pick(batch: &Value, name: &str) -> u64 {
 fn progress(batch: &Value, ended: bool) {
     let count = |name: &str| batch.pointer(&format!("/counts/{name}")).and_then(Value::as_u64).unwrap_or(0);
     let all = pick(batch, "servers").max(1);
-    let done = all.saturating_sub(count("queued") + count("dispatched"));
+    let done = all.saturating_sub(count("awaiting_approval") + count("queued") + count("dispatched"));
     let filled = usize::try_from(done * BAR_WIDTH as u64 / all).unwrap_or(0);
     let bar = format!("{}{}", "#".repeat(filled), "-".repeat(BAR_WIDTH - filled));
     let running = count("dispatched");
@@ -207,10 +254,23 @@ mod tests {
         let line = ["portreeve", "-s", "one", "--idempotent", "ls", "-l", "--color", "/"];
         let run = Line::try_parse_from(line).unwrap().run;
         assert_eq!(
-            (run.servers, run.command.join(" ")),
+            (run.what.servers, run.what.command.join(" ")),
             (vec!["one".to_owned()], "ls -l --color /".to_owned())
         );
-        assert!(run.idempotent);
+        assert!(run.what.idempotent);
         assert!(Line::try_parse_from(["portreeve", "-s", "one"]).is_err(), "nothing to run");
+    }
+
+    #[test]
+    fn again_takes_the_place_of_servers_and_command() {
+        let parsed = |line: &str| Line::try_parse_from(["portreeve"].into_iter().chain(line.split(' ')));
+        let run = parsed("--again bat-abcdefghijkl --failed --timeout-s 5").unwrap().run;
+        assert_eq!(
+            (run.what.again.as_deref(), run.what.failed, run.what.timeout_s),
+            (Some("bat-abcdefghijkl"), true, Some(5))
+        );
+        for wrong in ["--again bat-a -s one", "--again bat-a uptime", "--failed -s one uptime"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
     }
 }

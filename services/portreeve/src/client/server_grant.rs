@@ -14,6 +14,9 @@ const GRANTS: &[Column] = &[
     ("ROLE", "role"),
     ("GROUP", "group"),
     ("MAY", "may"),
+    ("ALLOWED", "commands/allow"),
+    ("DENIED", "commands/deny"),
+    ("DANGEROUS", "commands/dangerous"),
     ("FROM", "from"),
     ("UNTIL", "until"),
 ];
@@ -28,6 +31,15 @@ pub struct GrantArgs {
     /// terminal, command or facts; repeatable
     #[arg(long, value_name = "RIGHT", requires = "grantee")]
     may: Vec<String>,
+    /// A pattern of commands that are let through, `*` for arguments; all are without one; repeatable
+    #[arg(long = "allow-command", value_name = "PATTERN", requires = "may")]
+    allow: Vec<String>,
+    /// A pattern of commands that are refused, `*` for anything; repeatable
+    #[arg(long = "deny-command", value_name = "PATTERN", requires = "may")]
+    deny: Vec<String>,
+    /// A pattern of commands that wait until another operator or admin approves, `*` for anything; repeatable
+    #[arg(long = "dangerous-command", value_name = "PATTERN", requires = "may")]
+    dangerous: Vec<String>,
     /// Not before, for example 2026-01-02T03:04:05Z
     #[arg(long, requires = "grantee")]
     from: Option<String>,
@@ -84,6 +96,12 @@ impl GrantArgs {
 
     fn grant(&self, kind: &str, name: &str) -> Value {
         let mut grant = Map::from_iter([(kind.to_owned(), json!(name)), ("may".to_owned(), json!(self.may))]);
+        let lists = [("allow", &self.allow), ("deny", &self.deny), ("dangerous", &self.dangerous)];
+        let said = lists.into_iter().filter(|(_, list)| !list.is_empty());
+        let commands = Map::from_iter(said.map(|(name, list)| (name.to_owned(), json!(list))));
+        if !commands.is_empty() {
+            grant.insert("commands".to_owned(), Value::Object(commands));
+        }
         grant.extend(self.from.as_ref().map(|from| ("from".to_owned(), json!(from))));
         grant.extend(self.until.as_ref().map(|until| ("until".to_owned(), json!(until))));
         Value::Object(grant)

@@ -160,7 +160,8 @@ async fn each_broken_target_has_its_class_and_nothing_is_half_done() {
         ("usermod --shell /usr/sbin/nologin developer", "shell_unusable"),
         ("mount -o remount,bind,ro /etc", "read_only"),
         ("echo DenyUsers developer >> /etc/ssh/sshd_config", "sshd_policy"),
-        ("usermod --home /usr developer", "home_unusable"),
+        // usermod refuses while anybody on this machine has the same number
+        ("sed -i '/^developer:/s#:[^:]*:\\([^:]*\\)$#:/usr:\\1#' /etc/passwd", "home_unusable"),
         ("mkdir ~developer/.ssh; ln -s /etc/shadow ~developer/.ssh/authorized_keys", "not_a_file"),
         ("ln -s /root ~developer/.ssh", "not_a_folder"),
         (

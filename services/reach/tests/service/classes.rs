@@ -8,7 +8,7 @@ use events::server::{Method, Settings};
 use harness::Sshd;
 use tokio::net::TcpSocket;
 
-use crate::world::{PASSWORD, World, said};
+use crate::world::{DENY, PASSWORD, World, said};
 
 /// Somebody who says this and then ends, or stays silent.
 fn speaker(words: &'static [u8], stays: bool) -> u16 {
@@ -69,6 +69,13 @@ async fn what_an_sshd_says_before_a_login() {
     let _stranger = tokio::net::TcpStream::connect(("127.0.0.1", sshd.port)).await.unwrap();
     let id = world.with_password(PASSWORD, World::settings(sshd.port)).await;
     assert_eq!(world.class(&id).await, said("too_many_connections", "identification"));
+}
+
+#[tokio::test]
+async fn whom_hosts_deny_names_is_turned_away() {
+    let world = World::patient().await;
+    let denied = world.class_at(PASSWORD, "", &[&["sh", "-ec", DENY]]).await;
+    assert_eq!(denied, said("reset_in_ident", "identification"));
 }
 
 #[tokio::test]

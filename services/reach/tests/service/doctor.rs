@@ -10,7 +10,7 @@ use harness::sshd::USER;
 use reach::{Diagnosis, Finding, Status};
 use tokio::io::AsyncReadExt;
 
-use crate::world::{PASSWORD, WHO, World, cause, tenant};
+use crate::world::{DENY, PASSWORD, WHO, World, cause, tenant};
 
 impl World {
     async fn diagnose(&self, id: &ServerId, account: Option<&str>) -> Diagnosis {
@@ -134,6 +134,17 @@ async fn what_stands_in_the_way_is_found_at_its_step() {
     assert_eq!(wrong(&locked), [("authentication", "auth_failed")]);
     let remedy = at(&locked, "authentication")[0].remedy.clone().unwrap();
     assert!(["passwd -S", "chage -l", "--account"].iter().all(|what| remedy.contains(what)), "{remedy}");
+}
+
+#[tokio::test]
+async fn hosts_deny_is_found_by_a_connection_that_is_closed() {
+    let world = World::patient().await;
+    let sshd = Sshd::start(PASSWORD, "").await.unwrap();
+    inside(&sshd, DENY).await;
+    let id = world.with_password(PASSWORD, World::settings(sshd.port)).await;
+    let denied = world.diagnose(&id, None).await;
+    assert_eq!(wrong(&denied), [("identification", "reset_in_ident")], "{denied:?}");
+    assert!(at(&denied, "identification")[0].remedy.as_ref().unwrap().contains("/etc/hosts.deny"));
 }
 
 #[tokio::test]

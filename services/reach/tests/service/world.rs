@@ -23,6 +23,7 @@ pub struct World {
     pub log: Log,
     pub vault: Vault,
     pub reach: Reach,
+    keys: MasterKeys,
     _nats: NatsServer,
 }
 
@@ -51,7 +52,13 @@ impl World {
         let short = Duration::from_millis(500);
         let limits = Limits { connect: short, banner: short, kex: Duration::from_secs(2), ..LIMITS };
         let reach = Reach::with_limits(log.clone(), vault.clone(), &keys, limits);
-        Self { log, vault, reach, _nats: nats }
+        Self { log, vault, reach, keys, _nats: nats }
+    }
+
+    /// One that waits as long as the product does.
+    pub async fn patient() -> Self {
+        let world = Self::start().await;
+        Self { reach: Reach::new(world.log.clone(), world.vault.clone(), &world.keys), ..world }
     }
 
     /// With what [`Sshd`]'s account has.
@@ -131,6 +138,10 @@ impl World {
         self.class(&id).await
     }
 }
+
+/// Turns everybody away before it says who it is. Whom it refuses libwrap also asks names of: from a file, here.
+pub const DENY: &str =
+    "sed -i 's/^hosts:.*/hosts: files/' /etc/nsswitch.conf; echo 'sshd: ALL' > /etc/hosts.deny";
 
 pub fn said(class: &str, step: &str) -> (String, String) {
     (class.to_owned(), step.to_owned())

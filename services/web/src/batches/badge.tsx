@@ -19,8 +19,11 @@ export function CommandBadge({ it }: { it: Command }) {
 }
 
 export function BatchBadge({ it }: { it: Batch }) {
-  const { status, cancelled_at, stopped_at, counts, servers } = it;
+  const { status, approval, cancelled_at, stopped_at, counts, servers } = it;
+  if (status === "awaiting_approval") return <Badge tone="still" word="batch.awaiting" name="awaiting_approval" />;
   if (status === "running") return <Badge tone="busy" word={cancelled_at === null ? "batch.running" : "batch.stopping"} name="running" />;
+  if (approval?.answer === "rejected") return <Badge tone="bad" word="approval.rejected" name="rejected" />;
+  if (approval?.answer === "expired") return <Badge tone="bad" word="approval.expired" name="expired" />;
   if (stopped_at !== null) return <Badge tone="bad" word="batch.stopped" name="stopped" />;
   if (cancelled_at !== null) return <Badge tone="still" word="batch.cancelled" name="cancelled" />;
   const isGood = counts.completed - counts.completed_nonzero === servers;

@@ -7,13 +7,12 @@ import { Button, LinkButton } from "../parts/button";
 import { AreaField, CheckField, TextField } from "../parts/field";
 import { Nothing, Trouble } from "../parts/notice";
 import { go } from "../router";
-import { broughtDraft } from "./draft";
+import { WhenFields, atOnce, isWhole, timesOf } from "../schedules/when";
+import { NAMED_MAX, broughtDraft } from "./draft";
 import type { Draft } from "./draft";
 
 const TIMEOUT_MS = 60_000;
 const CONCURRENCY = 100;
-/** Servers that are named one by one. */
-const NAMED_MAX = 50;
 
 export function NewBatch() {
   const [draft] = useState(broughtDraft);
@@ -42,6 +41,7 @@ function Form({ draft }: { draft: Draft }) {
   const [concurrency, setConcurrency] = useState(String(draft.concurrency ?? CONCURRENCY));
   const [stopAfter, setStopAfter] = useState(draft.stop_after_failures?.toString() ?? "");
   const [idempotent, setIdempotent] = useState(draft.idempotent ?? false);
+  const [timing, setTiming] = useState(atOnce);
   const { busy, problem, act } = useAct();
   const once = useOnce();
   const run = () =>
@@ -54,9 +54,14 @@ function Form({ draft }: { draft: Draft }) {
         concurrency: Number(concurrency),
         ...(stopAfter === "" ? {} : { stop_after_failures: Number(stopAfter) }),
       };
+      if (timing.kind !== "now") {
+        await once((key) => post("/api/schedules", { run: body, ...timesOf(timing) }, key));
+        return go("/schedules", true);
+      }
       const begun = await once((key) => post<{ batch_id: string }>("/api/commands", body, key));
       go(`/batches/${begun.body.batch_id}`, true);
     });
+  const wrong = (field: string) => problem?.of(field) ?? problem?.of(`run.${field}`);
   return (
     <form
       class="panel form"
@@ -67,18 +72,19 @@ function Form({ draft }: { draft: Draft }) {
       }}
     >
       <OnServers servers={servers} onLeftOut={(id) => setServers(servers.filter((each) => each.server_id !== id))} />
-      <AreaField label={t("batch.command")} rows={4} value={command} onValue={setCommand} placeholder="uptime" hint={t("batch.command.hint")} error={problem?.of("command")} />
+      <AreaField label={t("batch.command")} rows={4} value={command} onValue={setCommand} placeholder="uptime" hint={t("batch.command.hint")} error={wrong("command")} />
       <div class="field-row">
-        <TextField label={t("batch.timeout")} type="number" inputMode="decimal" min="0.1" step="any" value={timeout_s} onValue={setTimeout_s} hint={t("batch.timeout.hint")} error={problem?.of("timeout_ms")} />
-        <TextField label={t("batch.concurrency")} type="number" inputMode="numeric" min="1" step="1" value={concurrency} onValue={setConcurrency} error={problem?.of("concurrency")} />
-        <TextField label={t("batch.stop_after")} type="number" inputMode="numeric" min="1" step="1" value={stopAfter} onValue={setStopAfter} hint={t("batch.stop_after.hint")} error={problem?.of("stop_after_failures")} />
+        <TextField label={t("batch.timeout")} type="number" inputMode="decimal" min="0.1" step="any" value={timeout_s} onValue={setTimeout_s} hint={t("batch.timeout.hint")} error={wrong("timeout_ms")} />
+        <TextField label={t("batch.concurrency")} type="number" inputMode="numeric" min="1" step="1" value={concurrency} onValue={setConcurrency} error={wrong("concurrency")} />
+        <TextField label={t("batch.stop_after")} type="number" inputMode="numeric" min="1" step="1" value={stopAfter} onValue={setStopAfter} hint={t("batch.stop_after.hint")} error={wrong("stop_after_failures")} />
       </div>
       <CheckField label={t("batch.idempotent")} hint={t("batch.idempotent.hint")} checked={idempotent} onChecked={setIdempotent} />
+      <WhenFields timing={timing} onTiming={setTiming} wrong={wrong} />
       {problem && <Trouble problem={problem} />}
       <footer class="actions">
         <LinkButton to="/servers">{t("cancel")}</LinkButton>
-        <Button kind="primary" type="submit" icon="play" busy={busy} disabled={command.trim() === "" || servers.length === 0}>
-          {t("batch.run")}
+        <Button kind="primary" type="submit" icon={timing.kind === "now" ? "play" : "clock"} busy={busy} disabled={command.trim() === "" || servers.length === 0 || !isWhole(timing)}>
+          {t(timing.kind === "now" ? "batch.run" : "schedule.set")}
         </Button>
       </footer>
     </form>

@@ -1,46 +1,54 @@
 // What became of it on each server? A row each, which opens to what was said.
 import { useId, useState } from "preact/hooks";
 import { t } from "../i18n/words";
-import { Button } from "../parts/button";
+import { useListed } from "../listed";
+import { More } from "../parts/more";
+import { Nothing, Unanswered } from "../parts/notice";
 import { Ago } from "../parts/time";
 import { classText } from "../problem";
 import { now, span } from "../shown";
 import { CommandBadge } from "./badge";
-import type { Command } from "./batch";
+import { commandsPath, isSibling, partsOf } from "./batch";
+import type { Command, Standing, WholeBatch } from "./batch";
+import { useNames } from "./names";
 import type { NameOf } from "./names";
 import { Said } from "./said";
 
-/** Rows at first, and each time that more are wanted. */
-const ROWS = 100;
-
-export function Commands({ items, nameOf }: { items: readonly Command[]; nameOf: NameOf }) {
-  const [rows, setRows] = useState(ROWS);
+export function Commands({ batch, sifted }: { batch: WholeBatch; sifted: Standing | "all" }) {
+  const [path, parts] = [commandsPath(batch.batch_id), partsOf(sifted)];
+  const asked = useListed<Command>(path, parts, (event) => event.kind === "command" && batch.commands.some((each) => isSibling(event.aggregateid, each)));
+  const items = asked.value?.items ?? [];
+  const nameOf = useNames(items);
   return (
     <>
-      <table class="rows">
-        <thead>
-          <tr>
-            <th scope="col">{t("batch.server")}</th>
-            <th scope="col">{t("status")}</th>
-            <th scope="col">{t("command.exit_code")}</th>
-            <th scope="col">{t("command.via")}</th>
-            <th scope="col">{t("command.attempts")}</th>
-            <th scope="col">{t("batch.begun")}</th>
-            <th scope="col">{t("session.lasted")}</th>
-          </tr>
-        </thead>
-        <tbody>
-          {items.slice(0, rows).map((each) => (
-            <Row key={each.command_id} it={each} nameOf={nameOf} />
-          ))}
-        </tbody>
-      </table>
-      {items.length > rows && (
-        <p class="more">
-          <Button onPress={() => setRows(rows + ROWS)}>{t("more")}</Button>
-        </p>
-      )}
+      <Unanswered asked={asked} />
+      {asked.value && items.length === 0 && <Nothing icon="search" title={t("batch.unmatched")} />}
+      {items.length > 0 && <Table items={items} nameOf={nameOf} />}
+      <More asked={asked} path={path} parts={parts} />
     </>
+  );
+}
+
+function Table({ items, nameOf }: { items: readonly Command[]; nameOf: NameOf }) {
+  return (
+    <table class="rows">
+      <thead>
+        <tr>
+          <th scope="col">{t("batch.server")}</th>
+          <th scope="col">{t("status")}</th>
+          <th scope="col">{t("command.exit_code")}</th>
+          <th scope="col">{t("command.via")}</th>
+          <th scope="col">{t("command.attempts")}</th>
+          <th scope="col">{t("batch.begun")}</th>
+          <th scope="col">{t("session.lasted")}</th>
+        </tr>
+      </thead>
+      <tbody>
+        {items.map((each) => (
+          <Row key={each.command_id} it={each} nameOf={nameOf} />
+        ))}
+      </tbody>
+    </table>
   );
 }
 

@@ -1,6 +1,9 @@
 // What is about to be run? Said by the page that leads to the form, and kept while the form is open.
 import { broughtAlong, go } from "../router";
 
+/** Servers that the form names one by one. */
+export const NAMED_MAX = 50;
+
 export interface Draft {
   servers: { server_id: string; name: string }[];
   command?: string;

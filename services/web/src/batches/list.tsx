@@ -19,6 +19,9 @@ export function Batches() {
       <header class="page-head">
         <h1>{t("batches")}</h1>
         <div class="page-tools">
+          <LinkButton icon="clock" to="/schedules">
+            {t("schedules")}
+          </LinkButton>
           {mayWrite() && (
             <LinkButton kind="primary" icon="server" to="/servers">
               {t("batches.choose")}

@@ -1,11 +1,12 @@
 // What are servers and relays called? The names behind the ids of a batch, as far as the caller may know them.
+import { useRef } from "preact/hooks";
 import { get, query } from "../api";
 import type { Page } from "../api";
 import { useAsked } from "../asked";
 import type { Relay } from "../relays/relay";
 import { seesRelays } from "../relays/relay";
 import type { Server } from "../servers/server";
-import type { WholeBatch } from "./batch";
+import type { Command } from "./batch";
 
 const PAGE_MAX = 500;
 /** As many servers as a batch has at most. */
@@ -20,7 +21,7 @@ async function relayNames(names: Map<string, string>, signal: AbortSignal): Prom
 }
 
 /** Page after page, until all that are wanted are known. */
-async function serverNames(names: Map<string, string>, wanted: readonly string[], signal: AbortSignal): Promise<void> {
+async function serverNames(names: Map<string, string>, wanted: readonly string[], signal?: AbortSignal): Promise<void> {
   let cursor: string | null = null;
   for (let page = 0; page < PAGES_MAX && wanted.some((id) => !names.has(id)); page += 1) {
     const { body }: { body: Page<Server> } = await get<Page<Server>>(query("/api/servers", { limit: PAGE_MAX, cursor }), signal);
@@ -30,14 +31,21 @@ async function serverNames(names: Map<string, string>, wanted: readonly string[]
   }
 }
 
-export function useNames(batch: WholeBatch): NameOf {
-  const relays = batch.commands.some((each) => each.relay_id !== null) && seesRelays();
+/** Of these servers, as far as they are known. */
+export async function namesOf(servers: readonly string[]): Promise<NameOf> {
+  const names = new Map<string, string>();
+  await serverNames(names, servers);
+  return (id) => names.get(id) ?? id;
+}
+
+export function useNames(commands: readonly Command[]): NameOf {
+  const known = useRef(new Map<string, string>()).current;
+  const relays = commands.some((each) => each.relay_id !== null) && seesRelays();
   const ask = async (signal: AbortSignal) => {
-    const names = new Map<string, string>();
-    const servers = batch.commands.map((each) => each.server_id);
-    await Promise.all([serverNames(names, servers, signal), relays && relayNames(names, signal)]);
-    return names;
+    const servers = commands.map((each) => each.server_id);
+    await Promise.all([serverNames(known, servers, signal), relays && relayNames(known, signal)]);
+    return new Map(known);
   };
-  const { value } = useAsked(ask, [batch.batch_id, relays]);
+  const { value } = useAsked(ask, [commands.length, relays]);
   return (id) => value?.get(id) ?? id;
 }

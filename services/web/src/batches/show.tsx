@@ -1,36 +1,37 @@
 // One command on many servers: how far is it, and what became of it on each?
-import { useMemo, useRef, useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { fresh, get, post } from "../api";
+import type { Parts } from "../api";
 import { useAct } from "../asked";
 import { useFollowed } from "../happenings";
 import { t } from "../i18n/words";
 import { Button } from "../parts/button";
 import { Confirm } from "../parts/dialog";
 import { CopyFact, Fact } from "../parts/fact";
-import { Nothing, Trouble, Unanswered } from "../parts/notice";
+import { Trouble, Unanswered } from "../parts/notice";
 import { Ago } from "../parts/time";
 import { mayWrite } from "../session";
 import { span } from "../shown";
+import { Answered, Waits } from "./approval";
 import { BatchBadge } from "./badge";
-import { isIncomplete, lineOf, standingOf } from "./batch";
+import { allCommands, isSibling, lineOf, wrongOf } from "./batch";
 import type { Command, WholeBatch } from "./batch";
 import { Commands } from "./commands";
-import { toForm } from "./draft";
-import { useNames } from "./names";
-import type { NameOf } from "./names";
+import { NAMED_MAX, toForm } from "./draft";
+import { namesOf } from "./names";
 import { Progress } from "./progress";
 import type { Sifted } from "./progress";
 
 export function ShowBatch({ id }: { id: string }) {
   // until the batch is known every command may be one of its own
-  const own = useRef<Set<string> | null>(null);
+  const first = useRef<Command | null>(null);
   const asked = useFollowed(
-    async (signal) => (await get<WholeBatch>(fresh(`/api/batches/${id}`), signal)).body,
-    (event) => event.aggregateid === id || (event.kind === "command" && (own.current?.has(event.aggregateid) ?? true)),
+    async (signal) => (await get<WholeBatch>(fresh(`/api/batches/${id}`, { limit: 1 }), signal)).body,
+    (event) => event.aggregateid === id || (event.kind === "command" && (first.current === null || isSibling(event.aggregateid, first.current))),
     [id],
   );
   const it = asked.value;
-  own.current = useMemo(() => (it ? new Set(it.commands.map((each) => each.command_id)) : null), [it]);
+  first.current = it?.commands[0] ?? null;
   return (
     <main id="main">
       <nav class="crumbs" aria-label={t("crumbs")}>
@@ -44,8 +45,6 @@ export function ShowBatch({ id }: { id: string }) {
 
 function Whole({ it, again }: { it: WholeBatch; again(): void }) {
   const [sifted, setSifted] = useState<Sifted>("all");
-  const nameOf = useNames(it);
-  const items = it.commands.filter((each) => sifted === "all" || standingOf(each) === sifted);
   return (
     <>
       <header class="page-head">
@@ -56,10 +55,11 @@ function Whole({ it, again }: { it: WholeBatch; again(): void }) {
           <BatchBadge it={it} />
           <code class="row-id">{it.batch_id}</code>
         </div>
-        {mayWrite() && <Actions it={it} nameOf={nameOf} again={again} />}
+        {mayWrite() && <Actions it={it} again={again} />}
       </header>
+      {it.status === "awaiting_approval" && it.approval && <Waits it={it} approval={it.approval} again={again} />}
       <Progress it={it} sifted={sifted} onSift={setSifted} />
-      {items.length === 0 ? <Nothing icon="search" title={t("batch.unmatched")} /> : <Commands items={items} nameOf={nameOf} key={sifted} />}
+      <Commands batch={it} sifted={sifted} key={sifted} />
       <section class="panel" aria-labelledby="batch-asked">
         <h2 id="batch-asked">{t("batch.asked")}</h2>
         <dl class="facts">
@@ -72,6 +72,7 @@ function Whole({ it, again }: { it: WholeBatch; again(): void }) {
           <Fact name={t("batch.concurrency")}>{it.concurrency}</Fact>
           {it.stop_after_failures !== null && <Fact name={t("batch.stop_after")}>{it.stop_after_failures}</Fact>}
           <Fact name={t("batch.idempotent")}>{t(it.idempotent ? "yes" : "no")}</Fact>
+          {it.approval && it.status !== "awaiting_approval" && <Answered approval={it.approval} />}
           {it.stopped_at && (
             <Fact name={t("batch.stopped")}>
               <Ago time={it.stopped_at} />
@@ -88,29 +89,35 @@ function Whole({ it, again }: { it: WholeBatch; again(): void }) {
   );
 }
 
-function Actions({ it, nameOf, again }: { it: WholeBatch; nameOf: NameOf; again(): void }) {
+function Actions({ it, again }: { it: WholeBatch; again(): void }) {
   const [asking, setAsking] = useState(false);
-  const incomplete = it.commands.filter(isIncomplete);
-  const runOn = (commands: readonly Command[]) => {
-    const { command, timeout_ms, idempotent, concurrency, stop_after_failures } = it;
-    const servers = commands.map(({ server_id }) => ({ server_id, name: nameOf(server_id) }));
-    toForm({ servers, command, timeout_ms, idempotent, concurrency, stop_after_failures });
-  };
+  const { busy, problem, act } = useAct();
+  const wrong = wrongOf(it);
+  const runOn = (parts: Parts) =>
+    act(async () => {
+      const { command, timeout_ms, idempotent, concurrency, stop_after_failures } = it;
+      const ids = (await allCommands(it.batch_id, parts)).map(({ server_id }) => server_id);
+      // the form names no more of them
+      const nameOf = await namesOf(ids.slice(0, NAMED_MAX));
+      const servers = ids.map((server_id) => ({ server_id, name: nameOf(server_id) }));
+      toForm({ servers, command, timeout_ms, idempotent, concurrency, stop_after_failures });
+    });
   return (
     <div class="page-tools">
-      {it.status === "running" && it.cancelled_at === null && (
+      {it.status !== "ended" && it.cancelled_at === null && (
         <Button icon="stop" onPress={() => setAsking(true)}>
           {t("batch.cancel")}
         </Button>
       )}
-      {incomplete.length > 0 && (
-        <Button icon="reset" onPress={() => runOn(incomplete)}>
-          {t("batch.again.incomplete", { n: incomplete.length })}
+      {wrong > 0 && (
+        <Button icon="reset" busy={busy} onPress={() => runOn({ ok: "false" })}>
+          {t("batch.again.wrong", { n: wrong })}
         </Button>
       )}
-      <Button icon="reset" onPress={() => runOn(it.commands)}>
+      <Button icon="reset" busy={busy} onPress={() => runOn({})}>
         {t("batch.again")}
       </Button>
+      {problem && <Trouble problem={problem} />}
       {asking && <CallOff it={it} onDone={again} onClose={() => setAsking(false)} />}
     </div>
   );

@@ -35,7 +35,7 @@ function told(id: string, { hint, error }: Around) {
 interface Text extends Around {
   value: string;
   onValue(value: string): void;
-  type?: "text" | "password" | "number";
+  type?: "text" | "password" | "number" | "datetime-local";
   name?: string;
   placeholder?: string;
   required?: boolean;
@@ -46,14 +46,24 @@ interface Text extends Around {
   min?: string;
   step?: string;
   inputMode?: "decimal" | "numeric";
+  /** Offered while one types; others may be typed too. */
+  suggestions?: readonly string[] | undefined;
 }
 
-export function TextField({ label, hint, error, value, onValue, type = "text", ...rest }: Text) {
+export function TextField({ label, hint, error, value, onValue, type = "text", suggestions, ...rest }: Text) {
   const id = useId();
-  const attributes = { ...rest, ...told(id, { label, hint, error }), type, value };
+  const offered = suggestions && suggestions.length > 0 ? { list: `${id}-list` } : {};
+  const attributes = { ...rest, ...told(id, { label, hint, error }), ...offered, type, value };
   return (
     <Frame id={id} label={label} hint={hint} error={error}>
       <input {...(attributes as InputHTMLAttributes)} onInput={(event) => onValue(event.currentTarget.value)} />
+      {offered.list && (
+        <datalist id={offered.list}>
+          {suggestions?.map((each) => (
+            <option key={each} value={each} />
+          ))}
+        </datalist>
+      )}
     </Frame>
   );
 }

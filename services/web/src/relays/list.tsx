@@ -16,7 +16,7 @@ import type { Relay } from "./relay";
 import { Rotate } from "./rotate";
 
 export function Relays() {
-  const asked = useListed<Relay>("/api/relays", {}, (event) => event.kind === "relay");
+  const asked = useListed<Relay>("/api/relays", {}, (event) => event.kind === "relay" || event.kind === "command");
   const [rotating, setRotating] = useState<Relay | null>(null);
   const [revoking, setRevoking] = useState<Relay | null>(null);
   const items = asked.value?.items ?? [];
@@ -61,7 +61,7 @@ function Table({ items, ...acts }: { items: Relay[] } & Acts) {
           <th scope="col">{t("status")}</th>
           <th scope="col">{t("relay.serves")}</th>
           <th scope="col">{t("session.from")}</th>
-          <th scope="col">{t("relay.in_flight")}</th>
+          <th scope="col">{t("relay.load")}</th>
           <th scope="col">{t("relay.changed")}</th>
           <th scope="col">
             <span class="off-screen">{t("actions")}</span>
@@ -104,9 +104,14 @@ function Row({ it, onRotate, onRevoke }: { it: Relay } & Acts) {
           </span>
         )}
       </td>
-      <td data-label={t("relay.in_flight")}>{it.in_flight_max}</td>
+      <td data-label={t("relay.load")}>
+        <Load it={it} />
+      </td>
       <td data-label={t("relay.changed")} class="nowrap">
-        <Ago time={it.changed_at ?? it.created_at} />
+        <span>
+          <Ago time={it.changed_at ?? it.created_at} />
+          <span class="row-reason">{t(`relay.changed.${standing}`)}</span>
+        </span>
       </td>
       <td class="row-actions">
         {keepsServers() && (
@@ -118,6 +123,17 @@ function Row({ it, onRotate, onRevoke }: { it: Relay } & Acts) {
         )}
       </td>
     </tr>
+  );
+}
+
+/** Nothing more is given to it when it is full. */
+function Load({ it }: { it: Relay }) {
+  const words = t("relay.load.of", { n: it.in_flight, most: it.in_flight_max });
+  return (
+    <span class={`load${it.in_flight >= it.in_flight_max ? " full" : ""}`}>
+      {words}
+      <meter aria-label={t("relay.load")} min={0} max={it.in_flight_max} value={it.in_flight} />
+    </span>
   );
 }
 

@@ -12,6 +12,8 @@ export interface Relay {
   /** Ranges from which it may connect; none means anywhere. */
   addresses: string[];
   in_flight_max: number;
+  /** Commands that it has at this moment. */
+  in_flight: number;
   connected: boolean;
   /** It registered itself, and waits to be accepted. */
   pending: boolean;

@@ -1,5 +1,6 @@
 // Which servers are there, and does one get in?
 import { useMemo, useState } from "preact/hooks";
+import { seesGrants } from "../grants/grant";
 import { t } from "../i18n/words";
 import { labelsOf } from "../labels";
 import { useListed } from "../listed";
@@ -38,6 +39,11 @@ export function Servers() {
             aria-label={t("servers.search")}
             onInput={(event) => setText(event.currentTarget.value)}
           />
+          {seesGrants() && (
+            <LinkButton icon="person" to="/servers/grants">
+              {t("grants")}
+            </LinkButton>
+          )}
           {keepsServers() && (
             <LinkButton kind="primary" icon="add" to="/servers/new">
               {t("servers.new")}

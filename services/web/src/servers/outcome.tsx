@@ -7,7 +7,7 @@ import type { Test } from "./server";
 export function Outcome({ test }: { test: Test }) {
   if (test.ok) {
     return (
-      <div class="notice" role="status">
+      <div class="notice well" role="status">
         <Icon name="check" />
         <div>
           <p class="trouble-title">{t("server.test.ok", { ms: test.duration_ms })}</p>

@@ -2,6 +2,9 @@
 import type { Tone } from "../environments/environment";
 import { me } from "../session";
 
+/** Longer than the API takes where it goes to a server and looks around there. */
+export const LOOKS_WITHIN_MS = 100_000;
+
 export type Right = "terminal" | "command" | "facts";
 
 export interface Test {

@@ -2,6 +2,8 @@
 import { useState } from "preact/hooks";
 import { del, fresh, get, post } from "../api";
 import { useAct } from "../asked";
+import { seesGrants } from "../grants/grant";
+import { WhoMay } from "../grants/who_may";
 import { useFollowed } from "../happenings";
 import { t } from "../i18n/words";
 import { labelsOf } from "../labels";
@@ -9,9 +11,15 @@ import { Button, LinkButton } from "../parts/button";
 import { Confirm } from "../parts/dialog";
 import { Fact } from "../parts/fact";
 import { Trouble, Unanswered } from "../parts/notice";
+import { Tabs } from "../parts/tabs";
 import { say } from "../parts/toast";
 import { go } from "../router";
+import type { Change } from "./account";
+import { Accounts } from "./accounts";
 import { Badge } from "./badge";
+import { Doctor } from "./doctor";
+import type { Diagnosis } from "./doctor";
+import { ServerFacts } from "./facts";
 import { ServerForm } from "./form";
 import { Outcome } from "./outcome";
 import { keepsServers, placeOf } from "./server";
@@ -35,12 +43,32 @@ export function ShowServer({ id }: { id: string }) {
 function Known({ it, again }: { it: Server; again(): void }) {
   const testing = useAct();
   const [removing, setRemoving] = useState(false);
+  // what was answered stays while one looks at the other parts
+  const [unasked, setUnasked] = useState<Test>();
+  const [found, setFound] = useState<Diagnosis>();
+  const [changed, setChanged] = useState<Change>();
   const mayTest = it.may.includes("terminal") || it.may.includes("command");
   const test = () =>
     testing.act(async () => {
       await post<Test>(`/api/servers/${it.server_id}/test`);
       again();
     });
+  const views = [
+    {
+      name: "change",
+      label: t("server.change"),
+      isThere: keepsServers(),
+      body: () => (
+        <section class="panel">
+          <ServerForm it={it} onSaved={again} />
+        </section>
+      ),
+    },
+    { name: "grants", label: t("grants.who_may"), isThere: seesGrants(), body: () => <WhoMay it={it} /> },
+    { name: "facts", label: t("facts"), isThere: it.may.includes("facts"), body: () => <ServerFacts it={it} failed={unasked} onAsked={setUnasked} /> },
+    { name: "accounts", label: t("accounts"), isThere: seesGrants(), body: () => <Accounts it={it} changed={changed} onChanged={setChanged} /> },
+    { name: "doctor", label: t("doctor"), isThere: keepsServers(), body: () => <Doctor it={it} found={found} onFound={setFound} /> },
+  ].filter(({ isThere }) => isThere);
   return (
     <>
       <header class="page-head">
@@ -78,12 +106,7 @@ function Known({ it, again }: { it: Server; again(): void }) {
           <Fact name={t("server.may")}>{it.may.map((right) => t(`server.may.${right}`)).join(", ")}</Fact>
         </dl>
       </section>
-      {keepsServers() && (
-        <section class="panel">
-          <h2>{t("server.change")}</h2>
-          <ServerForm it={it} onSaved={again} />
-        </section>
-      )}
+      {views.length > 0 && <Tabs label={t("server.views")} tabs={views} />}
       {removing && <Remove it={it} onClose={() => setRemoving(false)} />}
     </>
   );

@@ -1,9 +1,12 @@
 //! Does our own agent do what relays of others do, and what they cannot: tell failures by class, carry bytes that are
-//! no text, keep results over a loss of the hub, run nothing twice over its own restart, and register itself?
+//! no text, keep results over a loss of the hub, run nothing twice over its own restart, register itself, and run in
+//! a container?
 
 use std::time::Duration;
 
-use harness::{EngineDouble, Sshd};
+use anyhow::ensure;
+use harness::real_engine::{podman, remove_leftovers};
+use harness::{EngineDouble, Sshd, programs};
 use serde_json::{Value, json};
 use system::foreign_relay::{ForeignRelay, Kind, Manner, Registered, begin, ended, is_connected, register};
 use system::world::World;
@@ -169,4 +172,79 @@ async fn register_itself(world: &World<EngineDouble>) -> anyhow::Result<()> {
     let stranger = ForeignRelay::enroll(&url, token, "too late", "dmz")?;
     stranger.says("unauthorized", 1).await?;
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_runs_in_a_container_as_nobody_in_particular() {
+    let world = World::on_double(harness::free_ports::range(20).unwrap()).await.unwrap();
+    world.blame(contained(&world).await).unwrap();
+}
+
+/// Gone with its volume when dropped.
+struct Contained(String);
+
+impl Contained {
+    async fn start(url: &str, relay: &Registered) -> anyhow::Result<Self> {
+        let mut build = tokio::process::Command::new(programs::repository().join("deploy/image/services.sh"));
+        build.args(["--only", "agent", "--portreeve"]).arg(programs::built("portreeve")?);
+        let built = build.output().await?;
+        ensure!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let contained = Self(format!("agent-{}", relay.id));
+        let name = contained.0.as_str();
+        let label = format!("portreeve.instance={name}");
+        contained.podman(&["volume", "create", "--label", &label, name])?;
+        let health = harness::free_ports::one()?;
+        let variables = [
+            format!("PORTREEVE_URL={url}"),
+            format!("PORTREEVE_PROXY_ID={}", relay.id),
+            format!("PORTREEVE_API_KEY={}", relay.key),
+            format!("PORTREEVE_HEALTH_LISTEN=127.0.0.1:{health}"),
+        ];
+        let volume = format!("{name}:/var/lib/portreeve-agent");
+        let mut run = vec!["run", "--detach", "--name", name, "--label", &label, "--volume", &volume];
+        // Podman's own limits are higher than some machines allow
+        run.extend(["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]);
+        run.extend(["--network", "host", "--read-only", "--cap-drop", "all"]);
+        run.extend(variables.iter().flat_map(|variable| ["--env", variable.as_str()]));
+        run.push("portreeve/agent:dev");
+        contained.podman(&run)?;
+        Ok(contained)
+    }
+
+    fn podman(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = podman(arguments)?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{}: podman {}: {error}", self.0, arguments[0]);
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+}
+
+impl Drop for Contained {
+    fn drop(&mut self) {
+        remove_leftovers(&self.0);
+    }
+}
+
+async fn contained(world: &World<EngineDouble>) -> anyhow::Result<()> {
+    let api = world.api()?;
+    let registered = register(&api, &json!({"name": "in a container", "zone": "dmz"})).await?;
+    let agent = Contained::start(&world.installation.url(), &registered).await?;
+    is_connected(&api, &registered, true).await?;
+    let pid = agent.podman(&["inspect", "--format", "{{.State.Pid}}", &agent.0])?;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    assert!(status.contains("Uid:\t10001\t") && status.contains("CapEff:\t0000000000000000"), "{status}");
+    let target = Sshd::start(PASSWORD, "").await?;
+    let good = server(world, target.port, harness::sshd::USER, PASSWORD).await?;
+    let (_, ids) = begin(&api, "echo from inside", &[&good], json!({})).await?;
+    let ran = ended(&api, &ids[0], SOON).await?;
+    assert_eq!((&ran["stdout"], &ran["relay_id"]), (&json!("from inside\n"), &json!(registered.id)), "{ran}");
+    // what it keeps lies in the volume, and it comes back to it
+    agent.podman(&["restart", "--time", "5", &agent.0])?;
+    harness::eventually("it is connected again", SOON, || async {
+        let shown =
+            api.get(&format!("/api/relays/{}", registered.id)).await.map_err(|error| error.to_string())?;
+        let again = shown.body["connected"] == true && shown.body["epoch"] == 2;
+        if again { Ok(()) } else { Err(shown.body.to_string()) }
+    })
+    .await
 }

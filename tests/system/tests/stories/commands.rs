@@ -113,6 +113,34 @@ async fn once_and_by_line(world: &World<EngineDouble>, api: &Api, good: &str) ->
     assert!(said.status.success() && text.contains("completed") && text.trim_end().ends_with('1'), "{text}");
     let said = world.installation.client_command(&["run", "-s", good, "--", "exit", "4"])?.output()?;
     assert_eq!(said.status.code(), Some(1), "{}", String::from_utf8_lossy(&said.stderr));
+    where_it_failed(world, api, good).await
+}
+
+/// What a batch ran is run again, on those servers alone where it did not end with 0.
+async fn where_it_failed(world: &World<EngineDouble>, api: &Api, good: &str) -> anyhow::Result<()> {
+    let dead = server(api, harness::free_ports::one()?, PASSWORD, json!({})).await?;
+    let (batch, ids) = begin(api, "echo again", &[good, &dead], json!({"timeout_ms": 9_000})).await?;
+    for id in &ids {
+        ended(api, id, SOON).await?;
+    }
+    let said = world
+        .installation
+        .client_command(&["run", "--json", "--again", batch.as_str(), "--failed"])?
+        .output()?;
+    assert_eq!(said.status.code(), Some(1), "{}", String::from_utf8_lossy(&said.stderr));
+    let shown: Value = serde_json::from_slice(&said.stdout)?;
+    assert_eq!((&shown["command"], &shown["timeout_ms"]), (&json!("echo again"), &json!(9_000)), "{shown}");
+    assert_eq!((&shown["servers"], &shown["commands"][0]["server_id"]), (&json!(1), &json!(dead)), "{shown}");
+    let everywhere = &["run", "--json", "--again", batch.as_str(), "--no-wait"];
+    let said = world.installation.client_command(everywhere)?.output()?;
+    let begun: Value = serde_json::from_slice(&said.stdout)?;
+    assert_eq!(begun["commands"].as_array().map(Vec::len), Some(2), "{begun}");
+    let (batch, ids) = begin(api, "true", &[good], json!({})).await?;
+    ended(api, &ids[0], SOON).await?;
+    let said =
+        world.installation.client_command(&["run", "--again", batch.as_str(), "--failed"])?.output()?;
+    let text = String::from_utf8_lossy(&said.stderr);
+    assert!(!said.status.success() && text.contains("ended with 0 everywhere"), "{text}");
     Ok(())
 }
 
@@ -139,6 +167,7 @@ async fn isolation(world: &World<EngineDouble>) -> anyhow::Result<()> {
         for path in [
             format!("/api/batches/{batch}"),
             format!("/api/batches/{batch}/events"),
+            format!("/api/batches/{batch}/commands"),
             format!("/api/commands/{}", ids[0]),
             format!("/api/relays/{relay}"),
         ] {

@@ -1,8 +1,9 @@
-//! Do relays of others work, as they are? Python and Node, by query and by auth, over WebSocket and polling; refused
+//! Do relays of others work, as they are? Python, Node and Go, by query and by auth, over WebSocket and polling; refused
 //! readably; back after our restart and theirs; and nothing that may do harm runs twice, whoever is killed when.
 
 use std::time::Duration;
 
+use anyhow::Context;
 use harness::{Api, EngineDouble, Sshd, eventually};
 use serde_json::{Value, json};
 use system::foreign_relay::{ForeignRelay, Kind, Manner, Registered, begin, ended, is_connected, register};
@@ -13,7 +14,7 @@ const PASSWORD: &str = "Right-Pass-1";
 const SOON: Duration = Duration::from_secs(20);
 
 /// Every way in which a relay of others comes.
-const MANNERS: [Manner; 7] = [
+const MANNERS: [Manner; 9] = [
     Manner::new(Kind::Python, "auth", "websocket"),
     Manner::new(Kind::Python, "query", "websocket"),
     Manner::new(Kind::Python, "auth", "polling"),
@@ -21,6 +22,8 @@ const MANNERS: [Manner; 7] = [
     Manner::new(Kind::Node4, "query", "polling"),
     Manner::new(Kind::Node2, "query", "websocket"),
     Manner::new(Kind::Node2, "query", "polling"),
+    Manner::new(Kind::Go, "auth", "websocket"),
+    Manner::new(Kind::Go, "query", "websocket"),
 ];
 
 struct Stage {
@@ -90,7 +93,8 @@ async fn connect_and_run(stage: &Stage) -> anyhow::Result<()> {
     for (number, manner) in MANNERS.into_iter().enumerate() {
         let (relay, registered, server) = stage.pair(manner, &format!("zone{number}")).await?;
         let command = "echo out ü; echo err >&2; exit 3";
-        let ran = stage.one(command, &server, json!({})).await?;
+        let ran = stage.one(command, &server, json!({})).await;
+        let ran = ran.with_context(|| format!("{manner}: {}", relay.log()))?;
         assert_eq!(ran["status"], "completed", "{manner}: {ran}\n{}", relay.log());
         assert_eq!(
             (&ran["exit_code"], &ran["stdout"], &ran["stderr"]),
@@ -158,7 +162,9 @@ async fn they_come_back_after_our_restart_and_theirs() {
 
 async fn come_back(stage: &mut Stage) -> anyhow::Result<()> {
     let mut relays = Vec::new();
-    for (zone, kind) in [("python", Kind::Python), ("node4", Kind::Node4), ("node2", Kind::Node2)] {
+    for (zone, kind) in
+        [("python", Kind::Python), ("node4", Kind::Node4), ("node2", Kind::Node2), ("go", Kind::Go)]
+    {
         let by = if kind == Kind::Node2 { "query" } else { "auth" };
         let manner = Manner::new(kind, by, "websocket");
         let (relay, registered, server) = stage.pair(manner, zone).await?;

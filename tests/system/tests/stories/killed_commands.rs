@@ -1,4 +1,4 @@
-//! Has every command one outcome, whatever is killed while it runs? Relays of three kinds, hubs, NATS, the whole
+//! Has every command one outcome, whatever is killed while it runs? Relays of each kind, hubs, NATS, the whole
 //! product and the servers themselves end at random moments of a busy run; afterwards a file on each server tells
 //! how often each command ran there.
 //!
@@ -43,12 +43,13 @@ const COUNT_TO: std::ops::Range<usize> = 1..20_000;
 /// One in so many commands writes more than a line.
 const LONG_EACH: usize = 8;
 
-const MANNERS: [Manner; 5] = [
+const MANNERS: [Manner; 6] = [
     Manner::new(Kind::Agent, "auth", "websocket"),
     Manner::new(Kind::Python, "auth", "websocket"),
     Manner::new(Kind::Node4, "auth", "websocket"),
     Manner::new(Kind::Agent, "auth", "websocket"),
     Manner::new(Kind::Node2, "query", "websocket"),
+    Manner::new(Kind::Go, "auth", "websocket"),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -209,7 +209,7 @@ async fn everything(world: &World<EngineDouble>) -> anyhow::Result<()> {
     away.binary().open(&api).await?.fails("relay_unavailable", 4502).await?;
     eventually("the session has its end", SOON, async || {
         let sessions = api.list(&format!("{path}/sessions")).await.map_err(|error| error.to_string())?;
-        let open = sessions.iter().any(|session| session["ended_at"].is_null());
+        let open = sessions.iter().any(|session| session["closed_at"].is_null());
         if open || sessions.is_empty() { Err(format!("{sessions:?}")) } else { Ok(()) }
     })
     .await

@@ -1,0 +1,3 @@
+-- Which commands does each relay have at this moment?
+
+CREATE INDEX commands_in_flight ON commands (relay_id) WHERE status = 'dispatched';
