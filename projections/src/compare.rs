@@ -74,8 +74,10 @@ async fn build_and_compare<S: Source>(build: &mut Build, source: &mut S) -> Resu
 async fn differences(build: &mut Build) -> Result<Option<Comparison>, BuildError> {
     let projection = build.shadow.projection;
     let lock = projection.tables.join(", ");
-    let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ; LOCK TABLE {lock} IN ACCESS SHARE MODE");
-    let mut transaction = build.projections.pool().begin_with(AssertSqlSafe(begin)).await?;
+    let lock = format!("LOCK TABLE {lock} IN ACCESS SHARE MODE");
+    let mut transaction =
+        build.projections.pool().begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+    sqlx::query(AssertSqlSafe(lock)).execute(&mut *transaction).await?;
     let position: i64 = sqlx::query_scalar("SELECT seq FROM checkpoint WHERE name = $1")
         .bind(projection.name)
         .fetch_one(&mut *transaction)

@@ -30,11 +30,11 @@ impl Projections {
     }
 
     async fn snapshot_of(&self, projection: &Projection, tables: &[&str]) -> Result<Snapshot, QueryError> {
-        let begin = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE {} IN ACCESS SHARE MODE",
-            tables.join(", ")
-        );
-        let mut transaction = self.pool().begin_with(AssertSqlSafe(begin)).await?;
+        let mut transaction =
+            self.pool().begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        // by itself: with a BEGIN whose other half failed the connection would go back to the pool, aborted
+        let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", tables.join(", "));
+        sqlx::query(AssertSqlSafe(lock)).execute(&mut *transaction).await?;
         let position: i64 = sqlx::query_scalar("SELECT seq FROM checkpoint WHERE name = $1")
             .bind(projection.name)
             .fetch_one(&mut *transaction)

@@ -237,9 +237,9 @@ pub async fn patch(
     incoming: Incoming,
 ) -> Result<Response, Problem> {
     let caller = &incoming.caller;
-    let (tenant, id, before) = find(&app, caller, &id).await?;
     let now = Utc::now().trunc_subsecs(3);
     let asked = schedule_fields::change(&incoming.body.json, now)?;
+    let (tenant, id, before) = find(&app, caller, &id).await?;
     if asked.sets() && before.by != caller.owner {
         return Err(Problem::refused(&ScheduleRefusal::NotYours(before.by)));
     }

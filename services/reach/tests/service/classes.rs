@@ -8,6 +8,7 @@ use events::server::{Method, Settings};
 use harness::Sshd;
 use tokio::net::TcpSocket;
 
+use crate::doctor::let_in;
 use crate::world::{DENY, PASSWORD, World, said};
 
 /// Somebody who says this and then ends, or stays silent.
@@ -66,7 +67,7 @@ async fn what_an_sshd_says_before_a_login() {
     let cbc = world.class_at(PASSWORD, "Ciphers aes128-cbc", &[]).await;
     assert_eq!(cbc, said("kex_failed", "key_exchange"));
     let sshd = Sshd::start(PASSWORD, "MaxStartups 1:100:1").await.unwrap();
-    let _stranger = tokio::net::TcpStream::connect(("127.0.0.1", sshd.port)).await.unwrap();
+    let _stranger = let_in(sshd.port).await;
     let id = world.with_password(PASSWORD, World::settings(sshd.port)).await;
     assert_eq!(world.class(&id).await, said("too_many_connections", "identification"));
 }

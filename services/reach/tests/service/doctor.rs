@@ -92,7 +92,7 @@ async fn a_server_that_is_well_is_found_well() {
 }
 
 /// A connection that sshd has taken: whoever looked before may still count against its limit.
-async fn let_in(port: u16) -> tokio::net::TcpStream {
+pub async fn let_in(port: u16) -> tokio::net::TcpStream {
     harness::eventually("sshd takes a stranger", Duration::from_secs(10), || async {
         let mut stranger =
             tokio::net::TcpStream::connect(("127.0.0.1", port)).await.map_err(|e| e.to_string())?;
