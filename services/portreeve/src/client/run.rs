@@ -15,6 +15,8 @@ use super::{ClientError, Target};
 
 /// Between two looks at a batch that runs.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A second person has to approve of it first.
+const AWAITING: &str = "awaiting_approval";
 /// Characters of the bar.
 const BAR_WIDTH: usize = 30;
 /// Outputs that are fetched for the table.
@@ -87,14 +89,14 @@ impl RunArgs {
         let http = self.target.connect()?;
         let begun = http.write(Method::POST, "/api/commands", Some(&self.what.body(&http).await?)).await?;
         let id = table::cell(&begun, "batch_id");
+        if table::cell(&begun, "status") == AWAITING {
+            eprintln!("{}", waits(&begun));
+        }
         if self.no_wait {
             if self.target.json {
                 table::print_json(&begun);
             } else {
                 table::out(&format!("{id}\n"));
-                if table::cell(&begun, "status") == "awaiting_approval" {
-                    eprintln!("{}", waits(&begun));
-                }
             }
             return Ok(());
         }
@@ -167,17 +169,12 @@ impl What {
 /// The batch once every command has its outcome.
 async fn wait(http: &Http, id: &str) -> Result<Value, ClientError> {
     let (bar, path) = (std::io::stderr().is_terminal(), format!("/api/batches/{id}"));
-    let mut told = false;
     loop {
         // the counts say how far it is
         let mut batch = http.get(&path, &[("limit", "1".to_owned())]).await?;
         let status = table::cell(&batch, "status");
-        let (ended, awaiting) = (status == "ended", status == "awaiting_approval");
-        if awaiting && !told {
-            eprintln!("{}", waits(&batch));
-            told = true;
-        }
-        if bar && !awaiting {
+        let ended = status == "ended";
+        if bar && status != AWAITING {
             progress(&batch, ended);
         }
         if ended {
