@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use harness::ssh::output;
@@ -67,7 +66,7 @@ async fn sshfs(door: &Ssh, folder: &Path, place: &str) -> anyhow::Result<()> {
     let mut unmount = Command::new("fusermount3");
     unmount.arg("-u").arg(&mount.point);
     output(unmount).await?.expect_success()?;
-    let ended = tokio::time::timeout(Duration::from_secs(10), mount.process.wait()).await;
+    let ended = tokio::time::timeout(DONE_AT_MOST, mount.process.wait()).await;
     ensure!(ended.context("sshfs goes on")??.success());
     Ok(())
 }
