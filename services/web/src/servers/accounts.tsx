@@ -14,14 +14,14 @@ import { keyText, verify } from "./account";
 import type { Account, Change } from "./account";
 import { Push, Remove, Rotate } from "./account_forms";
 import { Findings } from "./findings";
-import { keepsServers } from "./server";
+import { concerns, keepsServers } from "./server";
 import type { Server } from "./server";
 
 /** `changed` is kept by whoever shows this among other things. */
 export function Accounts({ it, changed, onChanged }: { it: Server; changed: Change | undefined; onChanged(changed: Change): void }) {
   const asked = useFollowed(
     async (signal) => (await get<Page<Account>>(fresh(`/api/servers/${it.server_id}/accounts`), signal)).body.items,
-    (event) => event.kind === "server" && event.aggregateid === it.server_id,
+    concerns(it.server_id),
     [it.server_id],
   );
   const [pushing, setPushing] = useState(false);

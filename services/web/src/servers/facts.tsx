@@ -10,7 +10,7 @@ import { Ago } from "../parts/time";
 import { mayWrite } from "../session";
 import { amount, bytes, duration } from "../shown";
 import { Outcome } from "./outcome";
-import { LOOKS_WITHIN_MS } from "./server";
+import { LOOKS_WITHIN_MS, concerns } from "./server";
 import type { Server, Test } from "./server";
 
 interface Facts {
@@ -44,7 +44,7 @@ export function ServerFacts({ it, failed, onAsked }: { it: Server; failed: Test 
   const path = `/api/servers/${it.server_id}/facts`;
   const asked = useFollowed(
     async (signal) => (await get<Known>(fresh(path), signal)).body,
-    (event) => event.kind === "server" && event.aggregateid === it.server_id,
+    concerns(it.server_id),
     [path],
   );
   const { busy, problem, act } = useAct();

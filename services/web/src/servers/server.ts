@@ -1,6 +1,7 @@
 // What does the API say of servers? Its shapes, and what the newest test means to a person.
 import type { Tone } from "../environments/environment";
 import { me } from "../session";
+import type { Event } from "../sse";
 
 /** Longer than the API takes where it goes to a server and looks around there. */
 export const LOOKS_WITHIN_MS = 100_000;
@@ -62,3 +63,10 @@ export function placeOf({ username, host, port }: Server): string {
 }
 
 export const mayRun = ({ may }: Server) => may.includes("command");
+
+/** Something happened to the server, and it is still there to be asked. */
+export const concerns = (id: string) => (event: Event) => isAbout(id, event) && event.type !== "ServerRemoved";
+
+export const isGone = (id: string, event: Event) => isAbout(id, event) && event.type === "ServerRemoved";
+
+const isAbout = (id: string, event: Event) => event.kind === "server" && event.aggregateid === id;

@@ -4,7 +4,7 @@ import { del, fresh, get, post } from "../api";
 import { useAct } from "../asked";
 import { seesGrants } from "../grants/grant";
 import { WhoMay } from "../grants/who_may";
-import { useFollowed } from "../happenings";
+import { useFollowed, useHappenings } from "../happenings";
 import { t } from "../i18n/words";
 import { labelsOf } from "../labels";
 import { Button, LinkButton } from "../parts/button";
@@ -14,6 +14,7 @@ import { Trouble, Unanswered } from "../parts/notice";
 import { Tabs } from "../parts/tabs";
 import { say } from "../parts/toast";
 import { go } from "../router";
+import type { Event } from "../sse";
 import type { Change } from "./account";
 import { Accounts } from "./accounts";
 import { Badge } from "./badge";
@@ -22,22 +23,32 @@ import type { Diagnosis } from "./doctor";
 import { ServerFacts } from "./facts";
 import { ServerForm } from "./form";
 import { Outcome } from "./outcome";
-import { keepsServers, placeOf } from "./server";
+import { concerns, isGone, keepsServers, placeOf } from "./server";
 import type { Server, Test } from "./server";
 
 export function ShowServer({ id }: { id: string }) {
   const asked = useFollowed(
     async (signal) => (await get<Server>(fresh(`/api/servers/${id}`), signal)).body,
-    (event) => (event.kind === "server" && event.aggregateid === id) || event.kind === "access",
+    (event) => concerns(id)(event) || event.kind === "access",
     [id],
   );
   const it = asked.value;
+  const onEvent = (event: Event) => {
+    if (isGone(id, event)) leave(it?.name ?? id);
+  };
+  useHappenings({ onEvent }, [id, it?.name]);
   return (
     <main id="main">
       <Unanswered asked={asked} />
       {it && <Known it={it} again={asked.again} />}
     </main>
   );
+}
+
+/** Whoever removed it. */
+function leave(name: string) {
+  say(t("server.removed", { name }));
+  go("/servers");
 }
 
 function Known({ it, again }: { it: Server; again(): void }) {
@@ -156,8 +167,7 @@ function Remove({ it, onClose }: { it: Server; onClose(): void }) {
   const remove = () =>
     act(async () => {
       await del(`/api/servers/${it.server_id}`);
-      say(t("server.removed", { name: it.name }));
-      go("/servers");
+      leave(it.name);
     });
   return (
     <Confirm title={t("server.remove", { name: it.name })} yes={t("remove")} danger busy={busy} onYes={remove} onClose={onClose}>
