@@ -33,7 +33,7 @@ use nats::{AuditBell, MasterKeys};
 use tokio_util::sync::CancellationToken;
 
 use keeper::{Keeper, Standing, Trouble};
-pub use keeper::{Pace, written_out};
+pub use keeper::{Pace, feed, written_out};
 use metrics::Metrics;
 use wishes::Wish;
 

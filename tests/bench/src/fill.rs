@@ -19,8 +19,8 @@ use crate::stand::Stand;
 const IN_FLIGHT: usize = 512;
 /// Logins of one environment: each is three events.
 const VISITS: usize = 15;
-/// Events of one life.
-const LIFE: usize = 5 + 3 * VISITS;
+/// Events of one life: what is appended is a multiple of it.
+pub const LIFE: usize = 5 + 3 * VISITS;
 
 /// The product's configuration, writing to disk now and then.
 pub fn hasty_conf() -> String {

@@ -15,7 +15,7 @@ use events::{Event, Kind, Subject};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use harness::child::{Child, descendants};
 use harness::nats::{NatsServer, password_of};
-use harness::{Sshd, descriptors, eventually, free_ports, programs, sshd};
+use harness::{Sshd, descriptors, eventually, free_ports, sshd};
 use russh::Channel;
 use russh::client::{self, Handle};
 use russh::keys::{Algorithm, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate, key::safe_rng};
@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::Effort;
+use crate::alone::{self, MASTER_KEY, READY_AT_MOST};
 use crate::append::asked;
 use crate::fill::{hasty_conf, publish};
 use crate::report::{Better, Report, Run};
@@ -38,12 +39,10 @@ const ROUNDS_MAX: usize = 3;
 const AT_ONCE: usize = 16;
 /// Descriptors of the gateway that are no session's; a session takes two.
 const OTHER_DESCRIPTORS: usize = 200;
-const READY_AT_MOST: Duration = Duration::from_secs(60);
 /// What a login left behind is given back by then.
 const SETTLED_AT_MOST: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const LOOKS_ALIKE: usize = 4;
-const MASTER_KEY: &str = "bench:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 pub async fn measure(effort: Effort) -> anyhow::Result<Report> {
     let key = Arc::new(PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519)?);
@@ -165,15 +164,9 @@ async fn facts(nats: &NatsServer, env: &EnvId, inner: InnerDoor, key: String) ->
 }
 
 async fn gateway(nats: &NatsServer, folder: &Path) -> anyhow::Result<(Child, SocketAddr)> {
-    let (port, health) = (free_ports::one()?, free_ports::one()?);
-    let place = SocketAddr::from(([127, 0, 0, 1], port));
-    let process = Child::start(programs::built("portreeve")?, &folder.join("gateway.log"), |command| {
-        command.args(["gateway", "--nats", &nats.url(), "--ssh-listen", &place.to_string()]);
-        command.args(["--health-listen", &format!("127.0.0.1:{health}")]);
-        command
-            .env("PORTREEVE_NATS_PASSWORD", password_of("gateway"))
-            .env("PORTREEVE_MASTER_KEY", MASTER_KEY);
-    })?;
+    let place = SocketAddr::from(([127, 0, 0, 1], free_ports::one()?));
+    let told = [("PORTREEVE_SSH_LISTEN", place.to_string())];
+    let process = alone::start(folder, &nats.url(), "gateway", &told)?;
     eventually("the gateway listens", READY_AT_MOST, || async {
         let connected = tokio::net::TcpStream::connect(place).await;
         connected.map(drop).map_err(|error| format!("{error}: {}", process.log_tail()))

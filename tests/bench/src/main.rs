@@ -3,6 +3,7 @@
 //!
 //! `bench [--only NAME...] [--rounds N] [--scale PERCENT]`; without names, all that need no cluster.
 
+mod alone;
 mod append;
 mod as_of;
 mod batch;
@@ -18,6 +19,7 @@ mod projection;
 mod report;
 mod sshpiper;
 mod stand;
+mod tap_fanout;
 mod terminal;
 mod visible;
 
@@ -35,8 +37,9 @@ const ROUNDS_OF_ANSIBLE: usize = 3;
 #[derive(Parser)]
 struct Arguments {
     /// append_1, append_64, append_256, projection, visible, env_ready, gateway_download, gateway_upload,
-    /// gateway_connect, gateway_jump, gateway_memory, terminal_echo, terminal_burst, chain, as_of, batch_ansible,
-    /// batch_openssh, dispatch; and only when they are named kube_ready_100 (on a cluster) and kube_scale (with one of its own)
+    /// gateway_connect, gateway_jump, gateway_memory, terminal_echo, terminal_burst, chain, tap_fanout, as_of,
+    /// batch_ansible, batch_openssh, dispatch; and only when they are named kube_ready_100 (on a cluster) and kube_scale
+    /// (with one of its own)
     #[arg(long, num_args = 1.., value_delimiter = ',')]
     only: Vec<String>,
     /// 5 when absent, 15 of those that copy through the gateway, 3 of batch_ansible
@@ -65,7 +68,7 @@ impl Effort {
 }
 
 /// Those that need nothing but this machine.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
     "append_1",
     "append_64",
     "append_256",
@@ -80,6 +83,7 @@ const NAMES: [&str; 18] = [
     "terminal_echo",
     "terminal_burst",
     "chain",
+    "tap_fanout",
     "as_of",
     "batch_ansible",
     "batch_openssh",
@@ -123,6 +127,7 @@ async fn main() -> anyhow::Result<()> {
             "terminal_echo" => terminal::measure(terminal::Measure::Echo, effort).await?,
             "terminal_burst" => terminal::measure(terminal::Measure::Burst, effort).await?,
             "chain" => chain::measure(effort).await?,
+            "tap_fanout" => tap_fanout::measure(effort).await?,
             "as_of" => as_of::measure(effort).await?,
             "batch_ansible" => batch::measure(Beside::Ansible, effort).await?,
             "batch_openssh" => batch::measure(Beside::OpenSsh, effort).await?,

@@ -14,13 +14,22 @@ impl Stand {
         let server = NatsServer::start_with_users(conf).await?;
         connect(&server, "setup").await?.setup(1).await?;
         let ours = connect(&server, "api").await?;
-        let theirs = raw(&server, "api").await?;
+        let theirs = async_nats::jetstream::new(client(&server, "api").await?);
         Ok(Self { ours, theirs, server })
     }
 
-    /// The bare library, as another service.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// The bare library, as another service, with a connection of its own.
+    pub async fn client(&self, user: &str) -> anyhow::Result<async_nats::Client> {
+        client(&self.server, user).await
+    }
+
+    /// The same for streams.
     pub async fn raw(&self, user: &str) -> anyhow::Result<async_nats::jetstream::Context> {
-        raw(&self.server, user).await
+        Ok(async_nats::jetstream::new(self.client(user).await?))
     }
 }
 
@@ -34,7 +43,7 @@ pub async fn connect(server: &NatsServer, user: &str) -> anyhow::Result<nats::Co
     Ok(nats::connect(&config).await?)
 }
 
-async fn raw(server: &NatsServer, user: &str) -> anyhow::Result<async_nats::jetstream::Context> {
+async fn client(server: &NatsServer, user: &str) -> anyhow::Result<async_nats::Client> {
     let options = async_nats::ConnectOptions::with_user_and_password(user.to_owned(), password_of(user));
-    Ok(async_nats::jetstream::new(options.connect(server.url()).await?))
+    Ok(options.connect(server.url()).await?)
 }
