@@ -50,7 +50,7 @@ pub struct EventType {
     pub kind: Kind,
     /// Wire name: the header `ce-type`.
     pub name: &'static str,
-    /// The version written today.
+    /// The newest version.
     pub version: u32,
     /// The file of the rule that decides it, below `events/src`.
     pub rule: &'static str,
@@ -67,7 +67,7 @@ pub struct EventType {
 macro_rules! catalogue {
     ($(
         $kind:ident $wire:literal $enum:ident {
-            $( $event:ident $version:literal, rule $rule:literal, by $by:tt, reacts $reacts:tt, tables $tables:tt; )+
+            $( $event:ident $version:literal $(unless $older:ident)?, rule $rule:literal, by $by:tt, reacts $reacts:tt, tables $tables:tt; )+
         }
     )+) => {
         /// The kinds of aggregates.
@@ -123,9 +123,15 @@ macro_rules! catalogue {
                 match self { $($(Self::$kind($enum::$event(_)) => stringify!($event)),+),+ }
             }
 
-            /// The version it is written with.
+            /// The version it is written with: its newest, or the one before where the row says `unless` so, and every
+            /// reader that knows that one reads all of it.
             pub const fn version(&self) -> u32 {
-                match self { $($(Self::$kind($enum::$event(_)) => $version),+),+ }
+                match self {
+                    $($(
+                        $(Self::$kind($enum::$event(event)) if event.$older() => $version - 1,)?
+                        Self::$kind($enum::$event(_)) => $version,
+                    )+)+
+                }
             }
 
             /// The payload.
@@ -247,6 +253,7 @@ catalogue! {
     }
     Relay "relay" RelayEvent {
         RelayRegistered 1, rule "relay/register.rs", by ["api"], reacts ["relay"], tables ["relays"];
+        RelayChanged 1, rule "relay/change.rs", by ["api"], reacts ["relay"], tables ["relays"];
         RelayKeyRotated 1, rule "relay/rotate_key.rs", by ["api"], reacts ["relay"], tables ["relays"];
         RelayAccepted 1, rule "relay/accept.rs", by ["api"], reacts ["relay"], tables ["relays"];
         RelayRevoked 1, rule "relay/revoke.rs", by ["api"], reacts ["relay"], tables ["relays"];
@@ -254,7 +261,7 @@ catalogue! {
         RelayDisconnected 1, rule "relay/connect.rs", by ["relay"], reacts ["relay"], tables ["relays"];
     }
     Batch "batch" BatchEvent {
-        BatchRequested 1, rule "batch/request.rs", by ["api"], reacts ["relay"], tables ["batches", "commands"];
+        BatchRequested 2 unless begins_at_once, rule "batch/request.rs", by ["api"], reacts ["relay"], tables ["batches", "commands"];
         BatchCancelled 1, rule "batch/cancel.rs", by ["api"], reacts ["relay"], tables ["batches", "commands"];
         BatchStopped 1, rule "batch/stop.rs", by ["relay"], reacts ["relay"], tables ["batches"];
         BatchApproved 1, rule "batch/approve.rs", by ["api"], reacts ["relay"], tables ["batches", "commands"];

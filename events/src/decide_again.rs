@@ -312,6 +312,10 @@ fn changed_again(state: &Server, changed: ServerChanged) -> Decision<ServerEvent
 fn relay(case: &Case<'_>, event: &RelayEvent, at: DateTime<Utc>) -> Decided {
     match event.clone() {
         RelayEvent::RelayRegistered(asked) => case.on(|state| crate::relay::register::register(state, asked)),
+        RelayEvent::RelayChanged(changed) => {
+            let asked = crate::relay::change::Change::to(changed.settings);
+            case.on(|state| crate::relay::change::change(state, &asked))
+        }
         RelayEvent::RelayKeyRotated(rotated) => {
             case.on(|state| rotate_key(state, &rotated.digest, rotated.previous_until))
         }

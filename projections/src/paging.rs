@@ -46,6 +46,14 @@ pub struct Page<T> {
     pub position: u64,
 }
 
+impl<T> Page<T> {
+    /// The same page with each row as it is shown.
+    pub fn map<U>(self, show: impl FnMut(T) -> U) -> Page<U> {
+        let Self { items, next_cursor, position } = self;
+        Page { items: items.into_iter().map(show).collect(), next_cursor, position }
+    }
+}
+
 /// What a page is cut from: rows in falling order of a unique sequence.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {

@@ -46,13 +46,13 @@ projections! {
     sessions 1 ["sessions"];
     recordings 1 ["recordings"];
     servers 1 ["servers"];
-    relays 1 ["relays"];
-    batches 1 ["batches"];
-    commands 1 ["commands"];
+    relays 2 ["relays"];
+    batches 2 ["batches"];
+    commands 2 ["commands"];
     schedules 1 ["schedules", "schedule_runs"];
     grants 1 ["grants", "people_groups"];
     quotas 1 ["quotas", "quota_claims"];
-    audit_log 1 ["audit_log"];
+    audit_log 2 ["audit_log"];
     users 1 ["users"];
     tokens 1 ["tokens"];
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use chrono::{DateTime, Utc};
 use events::ids::{HubId, RelayId, TenantId};
-use events::relay::{Relay, RelayEvent, RelaySettings};
+use events::relay::{Relay, RelayChanged, RelayEvent, RelayRegistered, RelaySettings};
 use events::{Aggregate as _, Event, Recorded};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::types::Json;
@@ -229,7 +229,8 @@ fn apply(row: Option<RelayRow>, recorded: &Recorded, event: &RelayEvent) -> Resu
     };
     relay.evolve(event, at);
     match event {
-        RelayEvent::RelayRegistered(registered) => check_text([&registered.settings.name])?,
+        RelayEvent::RelayRegistered(RelayRegistered { settings, .. })
+        | RelayEvent::RelayChanged(RelayChanged { settings }) => check_text([&settings.name])?,
         RelayEvent::RelayConnected(connected) => {
             check_text(&connected.client)?;
             (row.address, row.client) = (connected.address, connected.client.clone());

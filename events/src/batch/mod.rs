@@ -34,7 +34,8 @@ pub struct BatchRequested {
     /// When so many of its commands went wrong, no more are begun; `None`: all are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_after_failures: Option<u32>,
-    /// Nothing of it is begun before a second person says so; `None`: it is begun at once.
+    /// Nothing of it is begun before a second person says so; `None`: it is begun at once. One that waits is of
+    /// version 2, so that a hub which knows no approval cannot read it, and begins nothing of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalAsked>,
     /// In whose name.
@@ -55,6 +56,11 @@ pub struct ApprovalAsked {
 }
 
 impl BatchRequested {
+    /// Nobody has to say so first.
+    pub const fn begins_at_once(&self) -> bool {
+        self.approval.is_none()
+    }
+
     /// Whether so many failures are as many as it bears.
     pub fn is_over_at(&self, failures: u32) -> bool {
         self.stop_after_failures.is_some_and(|most| failures >= most)

@@ -1,4 +1,5 @@
-//! May this be the relay's connection? With its key, from its addresses; the newest wins and fences the older.
+//! May this be the relay's connection? With its key, from its addresses, for as long as both count; the newest wins
+//! and fences the older.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,8 +21,9 @@ pub struct Knock {
     pub tunnels: Option<SocketAddr>,
 }
 
+/// May they be connected now? Asked when they come, and as long as they stay; answers whether it is by the key before.
 /// Who is no relay and who shows a wrong key are told the same.
-pub fn connect(state: &Relay, knock: &Knock, now: DateTime<Utc>) -> Decision<RelayEvent, RelayRefusal> {
+pub fn admit(state: &Relay, knock: &Knock, now: DateTime<Utc>) -> Result<bool, RelayRefusal> {
     let settings = state.settings.as_ref().ok_or(RelayRefusal::KeyRefused)?;
     let previous = state.previous.as_ref();
     let previous_key = previous.is_some_and(|(digest, until)| *digest == knock.digest && now < *until);
@@ -40,6 +42,11 @@ pub fn connect(state: &Relay, knock: &Knock, now: DateTime<Utc>) -> Decision<Rel
     {
         return Err(RelayRefusal::AddressRefused(address));
     }
+    Ok(previous_key)
+}
+
+pub fn connect(state: &Relay, knock: &Knock, now: DateTime<Utc>) -> Decision<RelayEvent, RelayRefusal> {
+    let previous_key = admit(state, knock, now)?;
     let connected = RelayConnected {
         epoch: state.epoch + 1,
         hub: knock.hub.clone(),
@@ -108,6 +115,10 @@ mod tests {
         assert_eq!(epoch(connect(&relay, &knock("a"), t(59))), Ok(1));
         assert_eq!(epoch(connect(&relay, &knock("b"), t(99))), Ok(1));
         assert_eq!(connect(&relay, &knock("a"), t(60)), Err(RelayRefusal::KeyRefused));
+        // who is there by it may stay as long
+        assert_eq!(admit(&relay, &knock("a"), t(59)), Ok(true));
+        assert_eq!(admit(&relay, &knock("b"), t(99)), Ok(false));
+        assert_eq!(admit(&relay, &knock("a"), t(60)), Err(RelayRefusal::KeyRefused));
         let gone = after(vec![RelayRevoked {}.into()]);
         assert_eq!(connect(&gone, &knock("a"), t(0)), Err(RelayRefusal::Revoked));
         assert_eq!(connect(&gone, &knock("b"), t(0)), Err(RelayRefusal::KeyRefused));

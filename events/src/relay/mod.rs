@@ -1,6 +1,7 @@
 //! Which relays may dial out to us from networks that accept no connection, and is each connected?
 
 pub mod accept;
+pub mod change;
 pub mod connect;
 pub mod register;
 pub mod revoke;
@@ -48,11 +49,17 @@ pub struct RelayRegistered {
     pub pending: bool,
 }
 
+/// What is said of a relay is this from now on: its name, what it serves, from where it may connect.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RelayChanged {
+    pub settings: RelaySettings,
+}
+
 /// An operator lets in a relay that registered itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RelayAccepted {}
 
-/// A relay has another key; the one before counts a while longer.
+/// A relay has another key; the one before counts a while longer, then who is connected by it is closed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RelayKeyRotated {
     pub digest: String,
@@ -131,6 +138,7 @@ impl Aggregate for Relay {
                 self.digest.clone_from(&registered.digest);
                 self.pending = registered.pending;
             }
+            RelayEvent::RelayChanged(changed) => self.settings = Some(changed.settings.clone()),
             RelayEvent::RelayKeyRotated(rotated) => {
                 let before = std::mem::replace(&mut self.digest, rotated.digest.clone());
                 self.previous = Some((before, rotated.previous_until));
@@ -159,7 +167,7 @@ pub enum RelayRefusal {
     Pending,
     #[error("this relay was revoked: register it again")]
     Revoked,
-    #[error("this relay may not connect from {0}: its registration names other addresses")]
+    #[error("this relay may not connect from {0}: an operator set other addresses for it")]
     AddressRefused(IpAddr),
 }
 

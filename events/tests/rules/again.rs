@@ -6,7 +6,7 @@ use events::aggregate::{AggregateEvent, Decision, Refusal};
 use events::batch::{self, ApprovalAsked, BatchRequested};
 use events::decide_again::{Again, decide_again};
 use events::ids::{BatchId, HubId, TenantId, UserName};
-use events::relay::{self, RelayRegistered, RelaySettings, connect::Knock};
+use events::relay::{self, RelayRegistered, RelaySettings, change::Change, connect::Knock};
 use events::schedule::{
     self, Run, Schedule, ScheduleFired, ScheduleSet, ScheduleSkipped, When, Which, Why, due,
 };
@@ -73,6 +73,8 @@ fn of_a_relay_with_the_key_that_opened() {
         )
     });
     relay.then(|state, _| relay::accept::accept(state));
+    let near = Change { addresses: Some(vec!["10.0.0.0/24".parse().unwrap()]), ..Change::default() };
+    relay.then(|state, _| relay::change::change(state, &near));
     relay.then(|state, now| relay::connect::connect(state, &knock("a"), now));
     relay.then(|state, now| relay::rotate_key::rotate_key(state, "b", now + TimeDelta::seconds(60)));
     relay.then(|state, now| relay::connect::connect(state, &knock("a"), now));

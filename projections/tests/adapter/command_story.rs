@@ -5,8 +5,8 @@ use events::batch::{self, Answer, ApprovalAsked, Batch, BatchRequested};
 use events::command::{
     self, Command, CommandCompleted, CommandFailed, CommandRequested, Output, Via, dispatch,
 };
-use events::ids::{BatchId, CommandId, HubId, RelayId, ServerId, TenantId};
-use events::relay::{self, Relay, RelayRegistered, RelaySettings, connect::Knock};
+use events::ids::{BatchId, CommandId, HubId, RelayId, ServerId, Tag, TenantId};
+use events::relay::{self, Relay, RelayRegistered, RelaySettings, change::Change, connect::Knock};
 use events::user::Role;
 use uuid::Uuid;
 
@@ -51,6 +51,11 @@ impl Story {
             }
             4 => relay::connect::disconnect(state, state.epoch, "relay_left"),
             _ if which.is_multiple_of(5) => relay::revoke::revoke(state),
+            _ if which.is_multiple_of(3) => {
+                let zone = which.is_multiple_of(2).then(|| Tag::parse("dmz").unwrap());
+                let asked = Change { zone: Some(zone), in_flight_max: Some(7), ..Change::default() };
+                relay::change::change(state, &asked)
+            }
             _ => relay::rotate_key::rotate_key(state, &digest(which), now),
         });
     }

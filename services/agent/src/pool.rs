@@ -19,7 +19,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Channels of one login at once: below OpenSSH's MaxSessions of 10.
 pub const CHANNELS_MAX: usize = 8;
 const GOODBYE_WAIT: Duration = Duration::from_secs(1);
-const LIMITS: Limits = Limits {
+/// Of every way to a server, also of those that others take through us.
+pub const LIMITS: Limits = Limits {
     name: Duration::from_secs(3),
     connect: Duration::from_secs(5),
     // as on the direct way: libwrap closes after five seconds

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use kit::tunnel::{CLOSED, Frame, Inbox, Mail, OPEN, OPENED, carry, inbox};
 use serde_json::{Value, json};
 use ssh::ConnectError;
-use ssh::client::{Limits, reach};
+use ssh::client::reach;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::line::Event;
 use crate::metrics::Metrics;
+use crate::pool::LIMITS;
 
 /// At once; the hub is told when we connect to it.
 pub const TUNNELS_MAX: usize = 256;
@@ -98,7 +98,7 @@ struct Tunnel {
 
 impl Tunnel {
     async fn serve(&self, host: &str, port: u16, mail: Mail) {
-        match reach(host, port, &limits()).await {
+        match reach(host, port, &LIMITS).await {
             Ok((socket, address)) => self.carry(socket, address, mail).await,
             Err(error) => {
                 let address = address_of(&error);
@@ -127,11 +127,6 @@ impl Tunnel {
         // nobody is left who could be told
         self.words.send((CLOSED, why)).await.ok();
     }
-}
-
-/// As those of our own connections.
-fn limits() -> Limits {
-    Limits { name: Duration::from_secs(3), connect: Duration::from_secs(5), ..Limits::default() }
 }
 
 fn address_of(error: &ConnectError) -> Option<SocketAddr> {

@@ -35,6 +35,7 @@ mod rate_limits;
 mod readers;
 mod reading;
 mod relay_courier;
+mod relay_fields;
 mod routes;
 mod safe_headers;
 mod schedule;

@@ -202,6 +202,7 @@ mod tests {
             ("post", "/api/servers/{id}/facts"),
             ("post", "/api/servers/{id}/accounts"),
             ("post", "/api/relays"),
+            ("patch", "/api/relays/{id}"),
             ("delete", "/api/relays/{id}"),
             ("post", "/api/relays/{id}/rotate-key"),
             ("post", "/api/relays/{id}/accept"),

@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use events::batch::{BatchEvent, BatchRequested};
 use events::command::{Command, CommandEvent, Outcome, Stage, Via};
 use events::ids::{BatchId, CommandId, EventId, HubId, RelayId, ServerId, TenantId};
-use events::relay::{Relay, RelayEvent};
+use events::relay::connect::{Knock, admit};
+use events::relay::{Relay, RelayEvent, RelayRefusal};
 use events::server::{ServerChanged, ServerEvent, ServerRegistered, Settings};
 use events::{Aggregate, Event, Kind, Recorded};
 use uuid::Uuid;
@@ -154,6 +155,7 @@ impl Desk {
                 theirs.iter().for_each(|command| self.orphan_if_left(command, at));
             }
             RelayEvent::RelayRegistered(_)
+            | RelayEvent::RelayChanged(_)
             | RelayEvent::RelayAccepted(_)
             | RelayEvent::RelayKeyRotated(_) => {}
         }
@@ -234,7 +236,7 @@ impl Desk {
             tenant: recorded.subject.tenant.clone(),
             origin: Arc::new(Origin::of(recorded)),
             requested: Arc::new(requested.clone()),
-            begun_at: requested.approval.is_none().then_some(requested.at),
+            begun_at: requested.begins_at_once().then_some(requested.at),
             cancelled: false,
             stopped: false,
             failures: 0,
@@ -363,6 +365,19 @@ impl Desk {
         }
     }
 
+    /// Whether the relay's connection of this number may stay: by the rule that let it in. One that came later than
+    /// what is known here is not judged yet.
+    pub fn may_stay(
+        &self,
+        relay: &RelayId,
+        epoch: u64,
+        knock: &Knock,
+        now: DateTime<Utc>,
+    ) -> Result<(), RelayRefusal> {
+        let known = self.relays.get(relay).filter(|entry| entry.relay.epoch >= epoch);
+        known.map_or(Ok(()), |entry| admit(&entry.relay, knock, now).map(drop))
+    }
+
     pub fn waiting(&self) -> usize {
         let begun = self.batches.values().filter(|batch| batch.begun_at.is_some());
         begun.map(|batch| batch.unrequested.len() + batch.queued.len()).sum()
@@ -429,6 +444,62 @@ mod tests {
         assert_eq!(story.desk.batches.keys().collect::<Vec<_>>(), [&approved]);
         assert_eq!(story.desk.batches[&approved].begun_at, Some(t(50)));
         assert_eq!((story.desk.commands.len(), story.desk.waiting()), (1, 1));
+    }
+
+    #[test]
+    fn what_follows_a_batch_that_this_hub_could_not_read_begins_nothing() {
+        let mut story = Story::new();
+        story.server("a", None);
+        // its request is of a newer version, and left out
+        let batch = BatchId::from_seed(&Uuid::nil());
+        let a = story.command(&batch, "a");
+        story.approve(&batch, 1);
+        story.dispatch(&a, story.direct(1));
+        assert!(story.desk.batches.is_empty() && story.desk.commands.is_empty());
+        assert_eq!((story.desk.waiting(), story.desk.in_flight()), (0, 0));
+        assert!(story.desk.deadlines.is_empty());
+    }
+
+    fn knock(digest: &str, address: [u8; 4]) -> Knock {
+        let address = Some(address.into());
+        Knock { hub: hub(1), digest: digest.into(), address, client: None, tunnels: None }
+    }
+
+    #[test]
+    fn by_the_key_before_a_relay_stays_until_the_overlap_ends_whoever_was_restarted() {
+        let mut story = Story::new();
+        let relay = story.relay(1, None);
+        story.connect(&relay, 1);
+        let (old, new) = (knock("d", [10, 0, 0, 7]), knock("e", [10, 0, 0, 7]));
+        assert_eq!(story.desk.may_stay(&relay, 1, &old, t(99)), Ok(()));
+        // another hub let somebody in by a key that is not known here yet
+        assert_eq!(story.desk.may_stay(&relay, 2, &new, t(0)), Ok(()));
+        story.rotate(&relay, "e", 60);
+        let stay = |story: &Story, epoch, knock, second| story.desk.may_stay(&relay, epoch, knock, t(second));
+        assert_eq!(stay(&story, 1, &old, 59), Ok(()));
+        assert_eq!(stay(&story, 1, &old, 60), Err(RelayRefusal::KeyRefused));
+        // a hub that begins anew reads the same, and the relay came back to it by the same key
+        story.connect(&relay, 2);
+        assert_eq!(stay(&story, 2, &old, 59), Ok(()));
+        assert_eq!(stay(&story, 2, &old, 60), Err(RelayRefusal::KeyRefused));
+        story.connect(&relay, 3);
+        assert_eq!(stay(&story, 3, &new, 999), Ok(()));
+        // no key counts that is older than the one before
+        story.rotate(&relay, "f", 90);
+        assert_eq!(stay(&story, 2, &old, 1), Err(RelayRefusal::KeyRefused));
+        assert_eq!(stay(&story, 3, &new, 89), Ok(()));
+    }
+
+    #[test]
+    fn a_relay_stays_where_it_may_be() {
+        let mut story = Story::new();
+        let relay = story.relay(1, None);
+        story.connect(&relay, 1);
+        let [near, far] = [[10, 0, 0, 7], [192, 0, 2, 1]].map(|address| knock("d", address));
+        story.limit(&relay, "10.0.0.0/8");
+        assert_eq!(story.desk.may_stay(&relay, 1, &near, t(1)), Ok(()));
+        let refused = RelayRefusal::AddressRefused([192, 0, 2, 1].into());
+        assert_eq!(story.desk.may_stay(&relay, 1, &far, t(1)), Err(refused));
     }
 
     #[test]

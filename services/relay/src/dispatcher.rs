@@ -73,6 +73,7 @@ pub async fn run(
         done,
         dirty: true,
         rest_until: Instant::now(),
+        part_at: Instant::now(),
     };
     while !shutdown.is_cancelled() {
         let until = dispatcher.look_again();
@@ -90,6 +91,7 @@ pub async fn run(
             () = tokio::time::sleep_until(until) => dispatcher.dirty = true,
             () = shutdown.cancelled() => break,
         }
+        dispatcher.part();
         dispatcher.plan();
     }
     dispatcher.drain(&mut next_piece, door, health).await;
@@ -110,6 +112,8 @@ struct Dispatcher {
     dirty: bool,
     /// Not before this instant, so that planning on much leaves time for the rest.
     rest_until: Instant,
+    /// When it is looked next at which relays may stay.
+    part_at: Instant,
     done: Sender<(Key, Option<u64>)>,
 }
 
@@ -173,7 +177,7 @@ impl Dispatcher {
         }
     }
 
-    fn relay(&self, relay: RelayId, recorded: &Recorded, event: &RelayEvent) {
+    fn relay(&mut self, relay: RelayId, recorded: &Recorded, event: &RelayEvent) {
         let lines = &self.hub.lines;
         match event {
             RelayEvent::RelayRegistered(_) => lines.belongs(relay, recorded.subject.tenant.clone()),
@@ -184,9 +188,25 @@ impl Dispatcher {
                 let newest = self.desk.relays.get(&relay).map_or(0, |entry| entry.relay.epoch);
                 lines.fence(&relay, newest + 1);
             }
-            RelayEvent::RelayAccepted(_)
-            | RelayEvent::RelayKeyRotated(_)
-            | RelayEvent::RelayDisconnected(_) => {}
+            RelayEvent::RelayChanged(_) | RelayEvent::RelayKeyRotated(_) => self.part_at = Instant::now(),
+            RelayEvent::RelayAccepted(_) | RelayEvent::RelayDisconnected(_) => {}
+        }
+    }
+
+    /// Ends the connections of relays that would not be let in any more: their key's overlap is over, or they are
+    /// where they may not be. Only time changes the former, so it is looked at again and again.
+    fn part(&mut self) {
+        let began = Instant::now();
+        if began < self.part_at {
+            return;
+        }
+        self.part_at = began + LOOK_EVERY;
+        let now = Utc::now();
+        for (relay, line) in self.hub.lines.all() {
+            if let Err(refusal) = self.desk.may_stay(&relay, line.epoch, &line.knock, now) {
+                tracing::warn!(relay.id = %relay, relay.epoch = line.epoch, why = %refusal, "a relay may not stay");
+                self.hub.lines.fence(&relay, line.epoch + 1);
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use events::batch::BatchRequested;
 use events::command::CommandDispatched;
 use events::ids::{CommandId, RelayId, ServerId, TenantId};
+use events::relay::connect::Knock;
 use nats::{Log, LogError};
 use socketioxide::extract::SocketRef;
 use tokio::sync::watch;
@@ -38,8 +39,14 @@ pub struct Job {
 pub struct Line {
     pub epoch: u64,
     pub socket: SocketRef,
-    /// It carries tunnels.
-    pub tunnels: bool,
+    /// Who came, with which key and from where.
+    pub knock: Arc<Knock>,
+}
+
+impl Line {
+    pub fn carries_tunnels(&self) -> bool {
+        self.knock.tunnels.is_some()
+    }
 }
 
 #[derive(Default)]

@@ -106,7 +106,7 @@ async fn prepared(hub: &Hub, line: &Line, job: &Job) -> Result<Way, CommandFaile
                 )
             })?
         }
-        (Method::Certificate, _) if line.tunnels => return Ok(Way::Tunnel),
+        (Method::Certificate, _) if line.carries_tunnels() => return Ok(Way::Tunnel),
         (Method::Certificate, _) => {
             let reason =
                 "this relay logs in with passwords and private keys, and this server wants certificates";

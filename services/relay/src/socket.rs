@@ -126,7 +126,7 @@ struct Arrival {
     hub: Arc<Hub>,
     tenant: TenantId,
     relay: RelayId,
-    knock: Knock,
+    knock: Arc<Knock>,
     /// The number of the connection, from its being on record to its end.
     epoch: watch::Sender<Option<u64>>,
 }
@@ -160,7 +160,7 @@ async fn admit(hub: Arc<Hub>, socket: &SocketRef, auth: Value) -> Result<Arc<Arr
     let client = format!("engine.io {} {}", engine(socket), transport(socket));
     let tunnels = wire::carries_tunnels(&auth).then_some(hub.tunnels_at);
     let (id, digest) = (hub.id.clone(), digest_of(&api_key));
-    let knock = Knock { hub: id, digest, address, client: Some(client), tunnels };
+    let knock = Arc::new(Knock { hub: id, digest, address, client: Some(client), tunnels });
     let state = hub.log.load::<Relay>(&tenant, relay.as_str()).await.map_err(|error| away(&error))?.state;
     connect(&state, &knock, Utc::now()).map_err(|refusal| turned_away(refusal, relay.as_str()))?;
     let epoch = watch::Sender::new(None);
@@ -200,7 +200,7 @@ async fn come_in(arrival: &Arc<Arrival>, socket: SocketRef) {
     hub.metrics.relays.inc();
     epoch.send_replace(Some(connected.epoch));
     tracing::info!(relay.id = %relay, relay.epoch = connected.epoch, client = knock.client, "a relay is connected");
-    let line = Line { epoch: connected.epoch, socket: socket.clone(), tunnels: connected.tunnels.is_some() };
+    let line = Line { epoch: connected.epoch, socket: socket.clone(), knock: Arc::clone(knock) };
     for job in hub.lines.connected(relay, line.clone()) {
         tokio::spawn(crate::send::send(Arc::clone(hub), relay.clone(), line.clone(), job));
     }

@@ -9,7 +9,10 @@ use events::batch::{
 use events::command::{CommandCompleted, CommandDispatched, CommandEvent, CommandRequested, Output, Via};
 use events::envelope::Cause;
 use events::ids::{BatchId, CommandId, HubId, RelayId, ServerId, Tag, TenantId, UserName};
-use events::relay::{RelayConnected, RelayDisconnected, RelayEvent, RelayRegistered, RelaySettings};
+use events::relay::{
+    RelayChanged, RelayConnected, RelayDisconnected, RelayEvent, RelayKeyRotated, RelayRegistered,
+    RelaySettings,
+};
 use events::server::{Credential, Method, ServerEvent, ServerRegistered, Settings};
 use events::user::Role;
 use events::{Event, Kind, Recorded, Subject};
@@ -51,6 +54,16 @@ pub fn settings(zone: Option<&str>) -> Settings {
     }
 }
 
+fn relay_settings(zone: Option<&str>) -> RelaySettings {
+    RelaySettings {
+        name: "relay".into(),
+        zone: zone.map(|zone| Tag::parse(zone).unwrap()),
+        labels: [].into(),
+        addresses: vec![],
+        in_flight_max: 2,
+    }
+}
+
 /// A desk and what happens, each at `second`.
 pub struct Story {
     pub desk: Desk,
@@ -77,16 +90,21 @@ impl Story {
 
     pub fn relay(&mut self, number: u128, zone: Option<&str>) -> RelayId {
         let id = RelayId::from_seed(&Uuid::from_u128(number));
-        let settings = RelaySettings {
-            name: "relay".into(),
-            zone: zone.map(|zone| Tag::parse(zone).unwrap()),
-            labels: [].into(),
-            addresses: vec![],
-            in_flight_max: 2,
-        };
+        let settings = relay_settings(zone);
         let event = RelayEvent::from(RelayRegistered { settings, digest: "d".into(), pending: false });
         self.tell(Kind::Relay, id.as_str(), event);
         id
+    }
+
+    /// From where it may connect.
+    pub fn limit(&mut self, relay: &RelayId, range: &str) {
+        let settings = RelaySettings { addresses: vec![range.parse().unwrap()], ..relay_settings(None) };
+        self.tell(Kind::Relay, relay.as_str(), RelayEvent::from(RelayChanged { settings }));
+    }
+
+    pub fn rotate(&mut self, relay: &RelayId, digest: &str, until: i64) {
+        let rotated = RelayKeyRotated { digest: digest.into(), previous_until: t(until) };
+        self.tell(Kind::Relay, relay.as_str(), RelayEvent::from(rotated));
     }
 
     pub fn connect(&mut self, relay: &RelayId, epoch: u64) {

@@ -194,7 +194,7 @@ async fn begin(hub: &Hub, ask: &Ask) -> Result<Opened, Refusal> {
     let not_here = || unavailable("it is not connected, or not here any more");
     let relay = RelayId::parse(ask.relay.as_str()).map_err(|_| not_here())?;
     let line = hub.lines.line_of(&relay, &ask.tenant).ok_or_else(not_here)?;
-    if !line.tunnels {
+    if !line.carries_tunnels() {
         return Err(unavailable("it carries no tunnels"));
     }
     let id = format!("tun-{}", Uuid::new_v4().simple());

@@ -8,7 +8,7 @@ use events::batch::{Batch, BatchRequested};
 use events::ids::{BatchId, CommandId, TenantId};
 use projections::batches::Filter;
 use projections::commands::Filter as CommandFilter;
-use projections::{Page, batches, commands};
+use projections::{batches, commands};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -145,11 +145,7 @@ pub async fn list_commands(
     app.caught_up(after).await?;
     batches::get(&app.projections, &confined(&caller), &id).await?.value.ok_or_else(unknown)?;
     let page = commands::of_batch(&app.projections, &id, &filter, cursor.as_deref(), limit).await?;
-    Ok(position::page(Page {
-        items: page.items.into_iter().map(View::from).collect(),
-        next_cursor: page.next_cursor,
-        position: page.position,
-    }))
+    Ok(position::page(page.map(View::from)))
 }
 
 /// List batches
@@ -176,11 +172,7 @@ pub async fn list(State(app): State<App>, caller: Caller, mut params: Params) ->
     app.caught_up(after).await?;
     let filter = Filter { awaiting, ..confined(&caller) };
     let page = batches::list(&app.projections, &filter, cursor.as_deref(), limit).await?;
-    Ok(position::page(Page {
-        items: page.items.into_iter().map(BatchView::from).collect(),
-        next_cursor: page.next_cursor,
-        position: page.position,
-    }))
+    Ok(position::page(page.map(BatchView::from)))
 }
 
 fn awaiting(text: &str) -> Result<bool, String> {

@@ -3,7 +3,6 @@
 use axum::extract::State;
 use axum::response::Response;
 use events::env::Status;
-use projections::Page;
 use projections::environments::Filter;
 
 use crate::app::App;
@@ -63,9 +62,5 @@ pub async fn list(State(app): State<App>, caller: Caller, mut params: Params) ->
     params.end()?;
     let reading = app.reading(after, as_of).await?;
     let page = reading.environments(&filter, cursor.as_deref(), limit).await?;
-    Ok(position::page(Page {
-        items: page.items.into_iter().map(|row| View::of(row, &app.shown)).collect(),
-        next_cursor: page.next_cursor,
-        position: page.position,
-    }))
+    Ok(position::page(page.map(|row| View::of(row, &app.shown))))
 }

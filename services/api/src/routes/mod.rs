@@ -4,6 +4,7 @@ pub mod anchor_log;
 pub mod approve_batch;
 pub mod audit_log;
 pub mod batches;
+pub mod change_relay;
 pub mod change_server;
 pub mod change_status;
 pub mod command_output;
@@ -124,7 +125,7 @@ pub fn all() -> OpenApiRouter<App> {
         .routes(routes!(server_sessions::recordings))
         .routes(routes!(people_groups::list))
         .routes(routes!(relays::add, relays::list))
-        .routes(routes!(relays::show, relays::remove))
+        .routes(routes!(relays::show, change_relay::patch, relays::remove))
         .routes(routes!(relays::rotate))
         .routes(routes!(relays::accept))
         .routes(routes!(run_command::run))

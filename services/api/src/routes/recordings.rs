@@ -9,8 +9,8 @@ use events::ids::SessionId;
 use events::session::{Recording, Session, view_recording::view_recording};
 use futures_util::stream;
 use nats::{RecordingError, RecordingId};
+use projections::At;
 use projections::recordings::{self, Filter, RecordingRow};
-use projections::{At, Page};
 use recorder::playback::{self, Checked};
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
@@ -127,10 +127,8 @@ pub async fn list(
     app.caught_up(after).await?;
     let found = find(&app, &caller, &id).await?;
     let filter = Filter { tenant: Some(found.tenant), env: Some(found.id), server: None };
-    let Page { items, next_cursor, position } =
-        recordings::list(&app.projections, &filter, cursor.as_deref(), limit).await?;
-    let items: Vec<Item> = items.into_iter().map(Item::from).collect();
-    Ok(position::page(Page { items, next_cursor, position }))
+    let page = recordings::list(&app.projections, &filter, cursor.as_deref(), limit).await?;
+    Ok(position::page(page.map(Item::from)))
 }
 
 /// Show a recording

@@ -1,6 +1,6 @@
 //! `/api/relays`: which relays may dial out to us, with which keys, and are they connected?
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use axum::Json;
@@ -16,7 +16,6 @@ use events::relay::rotate_key::rotate_key;
 use events::relay::{Relay, RelayRefusal, RelayRegistered, RelaySettings};
 use events::user::Role;
 use ipnet::IpNet;
-use projections::Page;
 use projections::relays::{self, Filter, RelayRow};
 use serde::Serialize;
 use serde_json::Value;
@@ -31,14 +30,9 @@ use crate::incoming::{Enrolling, Incoming};
 use crate::params::{Params, yes_or_no};
 use crate::position;
 use crate::problem::{Problem, ProblemDetails};
-use crate::readers;
+use crate::relay_fields::{self, AskedShape};
 use crate::routes::Listed;
-use crate::server_fields::labels;
 
-const ADDRESSES_MAX: usize = 32;
-/// Commands that a relay is given at once.
-const IN_FLIGHT: (u64, u64) = (1, 1_000);
-const IN_FLIGHT_DEFAULT: u32 = 32;
 /// How long the key before counts: not at all to a month; a day when nothing is said.
 const OVERLAP_S_MAX: u64 = 30 * 24 * 3600;
 const OVERLAP_S_DEFAULT: u64 = 24 * 3600;
@@ -46,23 +40,6 @@ const OVERLAP_S_DEFAULT: u64 = 24 * 3600;
 const PENDING_MAX: u32 = 100;
 /// Of a key: 200 random bits.
 const KEY_BYTES: usize = 25;
-
-#[derive(ToSchema)]
-#[schema(as = RelayAsked, example = json!({"name": "dmz one", "zone": "dmz", "addresses": ["203.0.113.0/24"]}))]
-#[allow(dead_code)] // a description; what is read becomes `RelaySettings`
-pub struct AskedShape {
-    /// Any text of 1 to 63 characters; not unique.
-    name: String,
-    /// It serves the servers of this zone.
-    #[schema(value_type = Option<String>)]
-    zone: Option<Tag>,
-    /// It serves servers that have all of these.
-    labels: Option<std::collections::HashMap<String, String>>,
-    /// From where it may connect; anywhere when absent.
-    addresses: Option<Vec<String>>,
-    /// Commands that it is given at once, 1 to 1000; 32 when absent.
-    in_flight_max: Option<u32>,
-}
 
 /// A relay's key, which is shown this once.
 #[derive(Serialize, ToSchema)]
@@ -147,19 +124,6 @@ impl From<RelayRow> for View {
     }
 }
 
-fn read(body: &Value) -> Result<RelaySettings, Problem> {
-    let mut fields = Fields::of(body);
-    let name = fields.required("name", readers::label);
-    let zone = fields.optional("zone", fields::id(Tag::parse));
-    let labels = fields.optional("labels", labels).unwrap_or_default();
-    let addresses: BTreeSet<IpNet> =
-        fields.list("addresses", ADDRESSES_MAX, readers::range).into_iter().collect();
-    let in_flight_max = fields.optional("in_flight_max", fields::whole(IN_FLIGHT.0, IN_FLIGHT.1));
-    let in_flight_max = in_flight_max.and_then(|most| u32::try_from(most).ok()).unwrap_or(IN_FLIGHT_DEFAULT);
-    let addresses = addresses.into_iter().collect();
-    fields.finish(name.map(|name| RelaySettings { name, zone, labels, addresses, in_flight_max }))
-}
-
 fn new_key() -> Result<String, Problem> {
     let mut secret = [0_u8; KEY_BYTES];
     getrandom::fill(&mut secret).map_err(|error| Problem::internal(&error))?;
@@ -190,7 +154,7 @@ pub async fn add(State(app): State<App>, Enrolling(incoming): Enrolling) -> Resu
     if !pending {
         incoming.caller.keeps_servers()?;
     }
-    let settings = read(&incoming.body.json)?;
+    let settings = relay_fields::asked(&incoming.body.json)?;
     if pending {
         room_to_wait(&app, &incoming.caller.tenant).await?;
     }
@@ -224,8 +188,8 @@ async fn room_to_wait(app: &App, tenant: &TenantId) -> Result<(), Problem> {
 
 /// Give a relay another key
 ///
-/// The key before counts for `overlap_s` more, a day when nothing is said. What is connected stays connected, but with
-/// 0, which ends the key before at once and whatever is connected by it: for a key that somebody else may have.
+/// The key before counts for `overlap_s` more, a day when nothing is said. What is connected by it stays as long, and is
+/// closed then; with 0 that is at once: for a key that somebody else may have.
 #[utoipa::path(
     post, path = "/api/relays/{id}/rotate-key", tag = "relays", request_body = RotateShape,
     params(("id" = String, Path, description = "Relay id")),
@@ -317,7 +281,7 @@ pub async fn remove(
 }
 
 /// Looks in the caller's tenant; for an admin then in all, where the read model says which.
-async fn find(app: &App, caller: &Caller, id: &str) -> Result<(TenantId, RelayId), Problem> {
+pub async fn find(app: &App, caller: &Caller, id: &str) -> Result<(TenantId, RelayId), Problem> {
     let unknown = || Problem::not_found("relay");
     sees_relays(caller).map_err(|_| unknown())?;
     let id = RelayId::parse(id).map_err(|_| unknown())?;
@@ -367,11 +331,7 @@ pub async fn list(State(app): State<App>, caller: Caller, mut params: Params) ->
     sees_relays(&caller)?;
     app.caught_up(after).await?;
     let page = relays::list(&app.projections, &filter, cursor.as_deref(), limit).await?;
-    Ok(position::page(Page {
-        items: page.items.into_iter().map(View::from).collect(),
-        next_cursor: page.next_cursor,
-        position: page.position,
-    }))
+    Ok(position::page(page.map(View::from)))
 }
 
 /// Show a relay

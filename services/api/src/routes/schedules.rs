@@ -13,7 +13,7 @@ use events::schedule::remove::remove as remove_rule;
 use events::schedule::set::{change, set};
 use events::schedule::{Schedule, ScheduleRefusal, ScheduleSet, due};
 use projections::schedules::Filter;
-use projections::{Page, schedule_runs, schedules};
+use projections::{schedule_runs, schedules};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -158,15 +158,10 @@ pub async fn list(State(app): State<App>, caller: Caller, mut params: Params) ->
     let newest = schedule_runs::newest(&app.projections, ids).await?.value.into_iter();
     let mut newest: HashMap<ScheduleId, DueView> =
         newest.map(|run| (run.schedule_id.clone(), run.into())).collect();
-    let items = page.items.into_iter().map(|row| {
+    Ok(position::page(page.map(|row| {
         let last = newest.remove(&row.schedule_id);
         View::of(row, last)
-    });
-    Ok(position::page(Page {
-        items: items.collect(),
-        next_cursor: page.next_cursor,
-        position: page.position,
-    }))
+    })))
 }
 
 /// Show a schedule

@@ -7,7 +7,6 @@ use events::access::set_grants::{GRANTS_MAX, set_grants};
 use events::access::{Access, Grant, Grantee, GrantsSet, Right, Scope};
 use events::ids::{ServerId, Tag, TenantId, UserName};
 use events::user::Role;
-use projections::Page;
 use projections::grants::{self, GrantsRow};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -330,11 +329,7 @@ pub async fn list(State(app): State<App>, caller: Caller, mut params: Params) ->
         let tenant_id = Some(row.tenant);
         GrantsView { tenant_id, ..GrantsView::of(&row.servers, row.grants) }
     };
-    Ok(position::page(Page {
-        items: page.items.into_iter().map(view).collect(),
-        next_cursor: page.next_cursor,
-        position: page.position,
-    }))
+    Ok(position::page(page.map(view)))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 use events::user::Role;
-use projections::{Page, recordings, sessions};
+use projections::{recordings, sessions};
 use serde_json::Value;
 
 use crate::app::App;
@@ -92,8 +92,6 @@ pub async fn recordings(
     app.caught_up(after).await?;
     let found = sees_sessions(&app, &caller, &id).await?;
     let filter = recordings::Filter { tenant: Some(found.tenant), env: None, server: Some(found.id) };
-    let Page { items, next_cursor, position } =
-        recordings::list(&app.projections, &filter, cursor.as_deref(), limit).await?;
-    let items: Vec<Item> = items.into_iter().map(Item::from).collect();
-    Ok(position::page(Page { items, next_cursor, position }))
+    let page = recordings::list(&app.projections, &filter, cursor.as_deref(), limit).await?;
+    Ok(position::page(page.map(Item::from)))
 }

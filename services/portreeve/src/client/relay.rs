@@ -43,6 +43,15 @@ const ONE: &[Column] = &[
     ("registered", "created_at"),
 ];
 
+const CHANGED: &[Column] = &[
+    ("relay", "relay_id"),
+    ("name", "name"),
+    ("zone", "zone"),
+    ("labels", "labels"),
+    ("addresses", "addresses"),
+    ("commands at once", "in_flight_max"),
+];
+
 const KEY: &[Column] = &[
     ("relay", "relay_id"),
     ("proxyId", "proxy_id"),
@@ -60,25 +69,16 @@ pub struct RelayArgs {
 }
 
 /// The verbs; without one of them `portreeve relay` is the service.
-pub const VERBS: &[&str] = &["add", "list", "show", "accept", "rotate-key", "remove", "run", "help"];
+pub const VERBS: &[&str] =
+    &["add", "list", "show", "change", "accept", "rotate-key", "remove", "run", "help"];
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Relay {
     /// Register one; its key is shown once
     Add {
         name: String,
-        /// It serves the servers of this zone
-        #[arg(long)]
-        zone: Option<String>,
-        /// key=value; it serves servers that have all of them; repeatable
-        #[arg(long = "label", value_name = "LABEL", value_parser = label)]
-        labels: Vec<(String, String)>,
-        /// A range from which it may connect; repeatable
-        #[arg(long = "address", value_name = "RANGE")]
-        addresses: Vec<String>,
-        /// Commands that it is given at once
-        #[arg(long)]
-        in_flight_max: Option<u32>,
+        #[command(flatten)]
+        said: Said,
     },
     /// All relays
     List {
@@ -88,6 +88,18 @@ pub enum Relay {
     },
     /// One relay
     Show(Named),
+    /// Change what is given; one that is connected from elsewhere than it may be from now on is closed
+    Change {
+        #[command(flatten)]
+        relay: Named,
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        said: Said,
+        /// It may connect from anywhere
+        #[arg(long, conflicts_with = "addresses")]
+        anywhere: bool,
+    },
     /// Let in one that registered itself
     Accept(Named),
     /// Give it another key; the one before counts for a while
@@ -104,6 +116,40 @@ pub enum Relay {
     Run(Box<RelayServiceArgs>),
 }
 
+/// What is said of a relay.
+#[derive(Debug, clap::Args)]
+pub struct Said {
+    /// It serves the servers of this zone
+    #[arg(long)]
+    zone: Option<String>,
+    /// key=value; it serves servers that have all of them; repeatable
+    #[arg(long = "label", value_name = "LABEL", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// A range from which it may connect; repeatable
+    #[arg(long = "address", value_name = "RANGE")]
+    addresses: Vec<String>,
+    /// Commands that it is given at once
+    #[arg(long)]
+    in_flight_max: Option<u32>,
+}
+
+impl Said {
+    fn body(self, name: Option<String>) -> Map<String, Value> {
+        let mut body = Map::new();
+        body.extend(name.map(|name| ("name".to_owned(), json!(name))));
+        body.extend(self.zone.map(|zone| ("zone".to_owned(), json!(zone))));
+        if !self.labels.is_empty() {
+            let labels = self.labels.into_iter().map(|(key, value)| (key, json!(value)));
+            body.insert("labels".to_owned(), Value::Object(labels.collect()));
+        }
+        if !self.addresses.is_empty() {
+            body.insert("addresses".to_owned(), json!(self.addresses));
+        }
+        body.extend(self.in_flight_max.map(|most| ("in_flight_max".to_owned(), json!(most))));
+        body
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub struct Named {
     /// Id or name
@@ -115,23 +161,24 @@ impl RelayArgs {
         let http = self.target.connect()?;
         let json = self.target.json;
         match self.what {
-            Relay::Add { name, zone, labels, addresses, in_flight_max } => {
-                let mut body = Map::from_iter([("name".to_owned(), json!(name))]);
-                body.extend(zone.map(|zone| ("zone".to_owned(), json!(zone))));
-                if !labels.is_empty() {
-                    let labels = labels.into_iter().map(|(key, value)| (key, json!(value)));
-                    body.insert("labels".to_owned(), Value::Object(labels.collect()));
-                }
-                body.insert("addresses".to_owned(), json!(addresses));
-                body.extend(in_flight_max.map(|most| ("in_flight_max".to_owned(), json!(most))));
-                let made = http.write(Method::POST, "/api/relays", Some(&Value::Object(body))).await?;
-                show_as(&made, KEY, json);
+            Relay::Add { name, said } => {
+                let body = Value::Object(said.body(Some(name)));
+                show_as(&http.write(Method::POST, "/api/relays", Some(&body)).await?, KEY, json);
             }
             Relay::List { revoked } => {
                 let query = [("revoked", revoked.to_string())];
                 show_all(http.all("/api/relays", &query).await?, LIST, json);
             }
             Relay::Show(relay) => show_as(&http.get(&relay.path(&http, "").await?, &[]).await?, ONE, json),
+            Relay::Change { relay, name, said, anywhere } => {
+                let path = relay.path(&http, "").await?;
+                let mut body = said.body(name);
+                if anywhere {
+                    body.insert("addresses".to_owned(), json!([]));
+                }
+                let changed = http.write(Method::PATCH, &path, Some(&Value::Object(body))).await?;
+                show_as(&changed, CHANGED, json);
+            }
             Relay::RotateKey { relay, overlap_s } => {
                 let path = relay.path(&http, "/rotate-key").await?;
                 let body = overlap_s.map_or_else(|| json!({}), |overlap_s| json!({ "overlap_s": overlap_s }));

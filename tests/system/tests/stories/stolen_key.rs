@@ -1,16 +1,19 @@
 //! Is a relay's key that somebody else has seen, and can it be stopped? Whoever comes with it from elsewhere is on
-//! record with the address; a limit of addresses turns them away, and another key throws everybody out but its owner.
+//! record with the address; a limit of addresses turns them away, and another key throws everybody out but its owner,
+//! at once or when the key before counts no longer.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
+use chrono::{DateTime, Utc};
 use events::Event;
 use events::relay::RelayEvent;
 use harness::way::Way;
 use harness::{Api, EngineDouble, Sshd, eventually};
 use nix::sys::signal::Signal;
+use reqwest::Method;
 use serde_json::json;
 use system::foreign_relay::{ForeignRelay, Kind, Manner, Registered, begin, ended, is_connected, register};
 use system::ledger::Ledger;
@@ -54,6 +57,20 @@ impl Stage {
             connected.address
         });
         Ok(came.collect())
+    }
+
+    /// Until when its key before counted, and when its newest connection ended.
+    async fn overlap_and_end(&self, relay: &Registered) -> anyhow::Result<(DateTime<Utc>, DateTime<Utc>)> {
+        let ledger = Ledger::read(&self.world.installation).await?;
+        let (mut until, mut ended) = (None, None);
+        for recorded in ledger.events.iter().filter(|recorded| recorded.subject.id == relay.id) {
+            if let Event::Relay(RelayEvent::RelayKeyRotated(rotated)) = &recorded.event {
+                until = Some(rotated.previous_until);
+            } else if let Event::Relay(RelayEvent::RelayDisconnected(_)) = &recorded.event {
+                ended = Some(recorded.meta.time);
+            }
+        }
+        Ok((until.context("no key was replaced")?, ended.context("no connection ended")?))
     }
 
     /// How many relays were turned away for this reason.
@@ -160,5 +177,27 @@ async fn limit(stage: &Stage) -> anyhow::Result<()> {
     stage.is_logged(&relay, "address_refused")?;
     assert!(!owner.log().contains("disconnected"), "{}", owner.log());
     assert_eq!(stage.came_from(&relay).await?, BTreeSet::from([IpAddr::from(HERE)]));
-    stage.shown_from(&relay, HERE).await
+    stage.shown_from(&relay, HERE).await?;
+
+    // another limit holds for who is connected too
+    let path = format!("/api/relays/{}", relay.id);
+    let elsewhere = json!({"addresses": ["127.0.0.2/32"]});
+    stage.api.call(Method::PATCH, &path, Some(&elsewhere), None).await?.expect(200)?;
+    owner.says("disconnected", 1).await?;
+    owner.says("refused", 1).await?;
+    assert!(owner.log().contains("address_refused"), "{}", owner.log());
+    thief.says("connected", 1).await?;
+    stage.shown_from(&relay, ELSEWHERE).await?;
+
+    // by the key before one stays as long as it counts, and no longer
+    stage.api.post(&format!("{path}/rotate-key"), &json!({"overlap_s": 3})).await?.expect(200)?;
+    thief.says("disconnected", 1).await?;
+    is_connected(&stage.api, &relay, false).await?;
+    let (until, ended) = stage.overlap_and_end(&relay).await?;
+    assert!(ended >= until, "it counted until {until}, and its connection ended at {ended}");
+    eventually("it is not let in again", SOON, || async {
+        let log = thief.log();
+        if log.contains("key_refused") { Ok(()) } else { Err(log) }
+    })
+    .await
 }
