@@ -47,7 +47,7 @@ projections! {
     recordings 1 ["recordings"];
     servers 1 ["servers"];
     relays 1 ["relays"];
-    batches 1 ["batches"];
+    batches 2 ["batches"];
     commands 1 ["commands"];
     schedules 1 ["schedules", "schedule_runs"];
     grants 1 ["grants", "people_groups"];
