@@ -270,6 +270,11 @@ impl CommandId {
         let seed = Uuid::new_v5(&NAMESPACE, format!("command\n{batch}\n{server}").as_bytes());
         Self(format!("cmd_{}_{}", at.timestamp_millis().max(0), base32_of(&seed, 12)))
     }
+
+    /// When its batch was asked for, in milliseconds since 1970; `None`: no batch has it.
+    pub fn asked_at_ms(&self) -> Option<i64> {
+        self.0.split('_').nth(1)?.parse().ok()
+    }
 }
 
 impl SshKeyId {
@@ -343,6 +348,7 @@ mod tests {
         let at = DateTime::from_timestamp_millis(1_700_000_000_123).unwrap();
         let id = CommandId::of(&batch, &server, at);
         assert!(id.as_str().starts_with("cmd_1700000000123_"), "{id}");
+        assert_eq!(id.asked_at_ms(), Some(at.timestamp_millis()));
         assert_eq!(CommandId::parse(id.as_str()), Ok(id));
         for wrong in ["cmd_1", "cmd__abcdefghijkl", "cmd_x_abcdefghijkl", "cmd_1_ABCDEFGHIJKL", "cmd_1_a.b"] {
             assert!(CommandId::parse(wrong).is_err(), "{wrong}");

@@ -16,6 +16,16 @@ pub struct Filter {
     pub ok: Option<bool>,
 }
 
+impl Filter {
+    /// The same as [`of_batch`] asks PostgreSQL for.
+    pub(crate) fn lets_through(&self, row: &CommandRow) -> bool {
+        let state = &row.state;
+        let good = state.status == "completed" && state.exit_code == Some(0);
+        self.status.as_ref().is_none_or(|status| *status == state.status)
+            && self.ok.is_none_or(|ok| state.ended_at.is_some() && good == ok)
+    }
+}
+
 /// Commands of a batch, in its order, without their outputs. `cursor` is the `next_cursor` of the page before.
 pub async fn of_batch(
     projections: &Projections,

@@ -4,18 +4,20 @@ use chrono::{DateTime, Utc};
 use events::batch::{Answer, ApprovalAsked, BatchEvent, BatchRequested};
 use events::ids::{BatchId, TenantId, UserName};
 use events::{Event, Recorded};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::types::Json;
 use sqlx::{FromRow, QueryBuilder, Row};
 
 use crate::columns::{RowError, check_text, column, get_parsed, get_parsed_option, get_unsigned, seq};
+use crate::commands::CommandState;
 use crate::paging::{At, Page, QueryError, Window};
 use crate::pool::Projections;
 use crate::projection;
+use crate::table::{self, Stored, Table};
 
 /// One batch, without its commands.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BatchRow {
     pub batch_id: BatchId,
     pub tenant: TenantId,
@@ -37,13 +39,16 @@ pub struct BatchRow {
     /// What became of that.
     pub answer: Option<Answered>,
     pub created_at: DateTime<Utc>,
+    #[serde(skip)]
     pub created_seq: u64,
     pub seq: u64,
+    /// Its commands' affair: who folds a batch counts none.
+    #[serde(skip)]
     pub counts: Counts,
 }
 
 /// How the waiting for a second person ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answered {
     /// `approved`, `rejected` or `expired`.
     pub answer: String,
@@ -72,6 +77,29 @@ impl Counts {
     pub fn pending(&self) -> u64 {
         self.awaiting_approval + self.queued + self.dispatched
     }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.pending() + self.completed + self.failed + self.timed_out + self.lost + self.cancelled
+    }
+
+    /// So many more commands of which this is true; the same as [`COUNTS`] asks PostgreSQL for.
+    pub(crate) fn add(&mut self, state: &CommandState, commands: u64) {
+        let count = match state.status.as_str() {
+            "awaiting_approval" => &mut self.awaiting_approval,
+            "queued" => &mut self.queued,
+            "dispatched" => &mut self.dispatched,
+            "completed" => &mut self.completed,
+            "failed" => &mut self.failed,
+            "timed_out" => &mut self.timed_out,
+            "lost" => &mut self.lost,
+            "cancelled" => &mut self.cancelled,
+            _ => return,
+        };
+        *count += commands;
+        if state.status == "completed" && state.exit_code.is_some_and(|code| code != 0) {
+            self.completed_nonzero += commands;
+        }
+    }
 }
 
 /// Which batches; each part left out lets everything through.
@@ -83,17 +111,31 @@ pub struct Filter {
     pub awaiting: bool,
 }
 
-/// The counts come from the commands, whose table is fed in the same transaction.
-const SELECT: &str = "SELECT b.batch_id, b.tenant, b.owner, b.command, b.timeout_ms, b.idempotent, b.concurrency, \
+impl Filter {
+    /// The same as [`list`] asks PostgreSQL for.
+    pub(crate) fn lets_through(&self, row: &BatchRow) -> bool {
+        self.tenant.as_ref().is_none_or(|tenant| *tenant == row.tenant)
+            && self.owner.as_ref().is_none_or(|owner| *owner == row.owner)
+            && (row.awaiting || !self.awaiting)
+    }
+}
+
+const COLUMNS: &str = "b.batch_id, b.tenant, b.owner, b.command, b.timeout_ms, b.idempotent, b.concurrency, \
     b.servers, b.stop_after_failures, b.cancelled_at, b.stopped_at, b.approval, b.awaiting, b.answer, \
-    b.answered_by, b.answered_at, b.answer_reason, b.created_at, b.created_seq, b.seq, c.* FROM batches b, LATERAL (SELECT \
+    b.answered_by, b.answered_at, b.answer_reason, b.created_at, b.created_seq, b.seq";
+/// They come from the commands, whose table is fed in the same transaction.
+const COUNTS: &str = "LATERAL (SELECT \
     count(*) FILTER (WHERE status = 'awaiting_approval') AS awaiting_approval, \
     count(*) FILTER (WHERE status = 'queued') AS queued, count(*) FILTER (WHERE status = 'dispatched') AS dispatched, \
     count(*) FILTER (WHERE status = 'completed') AS completed, \
     count(*) FILTER (WHERE status = 'completed' AND exit_code <> 0) AS completed_nonzero, \
     count(*) FILTER (WHERE status = 'failed') AS failed, count(*) FILTER (WHERE status = 'timed_out') AS timed_out, \
     count(*) FILTER (WHERE status = 'lost') AS lost, count(*) FILTER (WHERE status = 'cancelled') AS cancelled \
-    FROM commands WHERE commands.batch_id = b.batch_id) c";
+    FROM commands WHERE commands.batch_id = b.batch_id)";
+/// For who feeds: it looks at nothing but its own table, and writes no count.
+const UNCOUNTED: &str = "(SELECT 0::bigint AS awaiting_approval, 0::bigint AS queued, 0::bigint AS dispatched, \
+    0::bigint AS completed, 0::bigint AS completed_nonzero, 0::bigint AS failed, 0::bigint AS timed_out, \
+    0::bigint AS lost, 0::bigint AS cancelled)";
 
 /// One batch; `tenant: None` looks in all, `owner: None` for everybody's.
 pub async fn get(
@@ -102,7 +144,8 @@ pub async fn get(
     batch: &BatchId,
 ) -> Result<At<Option<BatchRow>>, QueryError> {
     let mut snapshot = projections.snapshot(projection::of!("batches")).await?;
-    let mut query = QueryBuilder::new(format!("{SELECT} WHERE b.batch_id = "));
+    let mut query =
+        QueryBuilder::new(format!("SELECT {COLUMNS}, c.* FROM batches b, {COUNTS} c WHERE b.batch_id = "));
     query.push_bind(batch.as_str());
     confine(&mut query, filter);
     let value = query.build_query_as().fetch_optional(&mut *snapshot.transaction).await?;
@@ -118,7 +161,8 @@ pub async fn list(
 ) -> Result<Page<BatchRow>, QueryError> {
     let window = Window::new("batches", cursor, limit)?;
     let mut snapshot = projections.snapshot(projection::of!("batches")).await?;
-    let mut query = QueryBuilder::new(format!("{SELECT} WHERE b.created_seq < "));
+    let mut query =
+        QueryBuilder::new(format!("SELECT {COLUMNS}, c.* FROM batches b, {COUNTS} c WHERE b.created_seq < "));
     query.push_bind(window.before);
     confine(&mut query, filter);
     query.push(" ORDER BY b.created_seq DESC LIMIT ").push_bind(window.fetch());
@@ -180,121 +224,151 @@ fn answered(row: &PgRow) -> Result<Option<Answered>, sqlx::Error> {
 }
 
 pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) -> Result<(), RowError> {
-    let (mut begun, mut cancelled, mut stopped) = (Vec::new(), Vec::new(), Vec::new());
-    let mut answers = Vec::new();
-    for recorded in events {
-        match &recorded.event {
-            Event::Batch(BatchEvent::BatchRequested(requested)) => begun.push((*recorded, requested)),
-            Event::Batch(BatchEvent::BatchCancelled(_)) => cancelled.push(*recorded),
-            Event::Batch(BatchEvent::BatchStopped(_)) => stopped.push(*recorded),
-            Event::Batch(BatchEvent::BatchApproved(approved)) => {
-                answers.push((*recorded, Answer::Approved, Some(&approved.by), None));
+    table::feed::<Batches>(connection, events).await
+}
+
+pub(crate) struct Batches;
+
+impl Table for Batches {
+    type Row = BatchRow;
+
+    const PROJECTION: &'static str = "batches";
+    const NAME: &'static str = "batches";
+
+    fn key(recorded: &Recorded) -> Option<String> {
+        let Event::Batch(_) = &recorded.event else { return None };
+        Some(recorded.subject.id.clone())
+    }
+
+    fn key_of(row: &BatchRow) -> String {
+        row.batch_id.as_str().to_owned()
+    }
+
+    fn birth(row: &BatchRow) -> u64 {
+        row.created_seq
+    }
+
+    fn born(row: &mut BatchRow, birth: u64) {
+        row.created_seq = birth;
+    }
+
+    fn tenant(row: &BatchRow) -> &TenantId {
+        &row.tenant
+    }
+
+    /// Only its commands say: asked of a row that is counted.
+    fn is_over(row: &BatchRow) -> bool {
+        row.counts.pending() == 0
+    }
+
+    fn apply(row: Option<BatchRow>, recorded: &Recorded) -> Result<Option<BatchRow>, RowError> {
+        let Event::Batch(event) = &recorded.event else { return Ok(row) };
+        let mut row = match (row, event) {
+            (None, BatchEvent::BatchRequested(requested)) => return begun(recorded, requested).map(Some),
+            (Some(row), _) => row,
+            (None, _) => {
+                let kind = recorded.event.event_type();
+                return Err(RowError::Unfit(format!("{kind} of a batch that has no row")));
             }
-            Event::Batch(BatchEvent::BatchRejected(rejected)) => {
+        };
+        let at = recorded.meta.time;
+        match event {
+            BatchEvent::BatchRequested(_) => {
+                return Err(RowError::Unfit("a batch is asked for that has a row".to_owned()));
+            }
+            BatchEvent::BatchCancelled(_) => (row.awaiting, row.cancelled_at) = (false, Some(at)),
+            BatchEvent::BatchStopped(_) => row.stopped_at = Some(at),
+            BatchEvent::BatchApproved(approved) => {
+                row.answered(at, Answer::Approved, Some(&approved.by), None);
+            }
+            BatchEvent::BatchRejected(rejected) => {
                 check_text(&rejected.reason)?;
-                answers.push((*recorded, Answer::Rejected, Some(&rejected.by), rejected.reason.as_deref()));
+                row.answered(at, Answer::Rejected, Some(&rejected.by), rejected.reason.clone());
             }
-            Event::Batch(BatchEvent::BatchExpired(_)) => {
-                answers.push((*recorded, Answer::Expired, None, None));
-            }
-            Event::Tenant(_)
-            | Event::Quota(_)
-            | Event::Env(_)
-            | Event::Port(_)
-            | Event::Credential(_)
-            | Event::SshKey(_)
-            | Event::Login(_)
-            | Event::Session(_)
-            | Event::Server(_)
-            | Event::Access(_)
-            | Event::Relay(_)
-            | Event::Command(_)
-            | Event::Schedule(_)
-            | Event::User(_)
-            | Event::SignIn(_)
-            | Event::Token(_)
-            | Event::Request(_) => {}
+            BatchEvent::BatchExpired(_) => row.answered(at, Answer::Expired, None, None),
         }
+        row.seq = recorded.seq;
+        Ok(Some(row))
     }
-    begin(connection, &begun).await?;
-    answer(connection, &answers).await?;
-    mark(connection, CANCELLED, &cancelled).await?;
-    mark(connection, STOPPED, &stopped).await
 }
 
-async fn begin(connection: &mut PgConnection, rows: &[(&Recorded, &BatchRequested)]) -> Result<(), RowError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    for (_, requested) in rows {
-        check_text([&requested.command])?;
-    }
-    sqlx::query(
-        "INSERT INTO batches (batch_id, tenant, owner, command, timeout_ms, idempotent, concurrency, servers, \
-         stop_after_failures, approval, awaiting, created_at, created_seq, seq) \
-         SELECT batch_id, tenant, owner, command, timeout_ms, idempotent, concurrency, servers, stop_after_failures, \
-         approval, approval IS NOT NULL, created_at, seq, seq \
-         FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::boolean[], $7::bigint[], \
-         $8::bigint[], $9::bigint[], $10::jsonb[], $11::timestamptz[], $12::bigint[]) AS r(batch_id, tenant, owner, \
-         command, timeout_ms, idempotent, concurrency, servers, stop_after_failures, approval, created_at, seq)",
-    )
-    .bind(column(rows, |(recorded, _)| recorded.subject.id.as_str()))
-    .bind(column(rows, |(recorded, _)| recorded.subject.tenant.as_str()))
-    .bind(column(rows, |(_, requested)| requested.by.as_str()))
-    .bind(column(rows, |(_, requested)| requested.command.as_str()))
-    .bind(column(rows, |(_, requested)| seq(requested.timeout_ms)))
-    .bind(column(rows, |(_, requested)| requested.idempotent))
-    .bind(column(rows, |(_, requested)| i64::from(requested.concurrency)))
-    .bind(column(rows, |(_, requested)| seq(requested.servers.len() as u64)))
-    .bind(column(rows, |(_, requested)| requested.stop_after_failures.map(i64::from)))
-    .bind(column(rows, |(_, requested)| requested.approval.as_ref().map(Json)))
-    .bind(column(rows, |(recorded, _)| recorded.meta.time))
-    .bind(column(rows, |(recorded, _)| seq(recorded.seq)))
-    .execute(connection)
-    .await?;
-    Ok(())
+fn begun(recorded: &Recorded, requested: &BatchRequested) -> Result<BatchRow, RowError> {
+    check_text([&requested.command])?;
+    Ok(BatchRow {
+        batch_id: BatchId::parse(recorded.subject.id.as_str())
+            .map_err(|error| RowError::Unfit(error.to_string()))?,
+        tenant: recorded.subject.tenant.clone(),
+        owner: requested.by.clone(),
+        command: requested.command.clone(),
+        timeout_ms: requested.timeout_ms,
+        idempotent: requested.idempotent,
+        concurrency: requested.concurrency.into(),
+        servers: requested.servers.len() as u64,
+        stop_after_failures: requested.stop_after_failures.map(u64::from),
+        cancelled_at: None,
+        stopped_at: None,
+        awaiting: requested.approval.is_some(),
+        approval: requested.approval.clone(),
+        answer: None,
+        created_at: recorded.meta.time,
+        created_seq: recorded.seq,
+        seq: recorded.seq,
+        counts: Counts::default(),
+    })
 }
 
-type Answering<'e> = (&'e Recorded, Answer, Option<&'e UserName>, Option<&'e str>);
-
-async fn answer(connection: &mut PgConnection, rows: &[Answering<'_>]) -> Result<(), RowError> {
-    if rows.is_empty() {
-        return Ok(());
+impl BatchRow {
+    fn answered(&mut self, at: DateTime<Utc>, answer: Answer, by: Option<&UserName>, reason: Option<String>) {
+        self.awaiting = false;
+        self.answer = Some(Answered { answer: answer.name().to_owned(), by: by.cloned(), at, reason });
     }
-    sqlx::query(
-        "UPDATE batches b SET awaiting = false, answer = r.answer, answered_by = r.by, answered_at = r.at, \
-         answer_reason = r.reason, seq = r.seq FROM UNNEST($1::text[], $2::text[], $3::text[], $4::timestamptz[], \
-         $5::text[], $6::bigint[]) AS r(batch_id, answer, by, at, reason, seq) WHERE b.batch_id = r.batch_id",
-    )
-    .bind(column(rows, |(recorded, ..)| recorded.subject.id.as_str()))
-    .bind(column(rows, |(_, answer, ..)| answer.name()))
-    .bind(column(rows, |(_, _, by, _)| by.map(UserName::as_str)))
-    .bind(column(rows, |(recorded, ..)| recorded.meta.time))
-    .bind(column(rows, |(.., reason)| *reason))
-    .bind(column(rows, |(recorded, ..)| seq(recorded.seq)))
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
-const CANCELLED: &str = "UPDATE batches b SET cancelled_at = r.at, awaiting = false, seq = r.seq \
-    FROM UNNEST($1::text[], $2::timestamptz[], $3::bigint[]) AS r(batch_id, at, seq) WHERE b.batch_id = r.batch_id";
-const STOPPED: &str = "UPDATE batches b SET stopped_at = r.at, seq = r.seq \
-    FROM UNNEST($1::text[], $2::timestamptz[], $3::bigint[]) AS r(batch_id, at, seq) WHERE b.batch_id = r.batch_id";
+const STORE: &str = "INSERT INTO batches (batch_id, tenant, owner, command, timeout_ms, idempotent, concurrency, \
+    servers, stop_after_failures, cancelled_at, stopped_at, approval, awaiting, answer, answered_by, answered_at, \
+    answer_reason, created_at, created_seq, seq) \
+    SELECT * FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::boolean[], $7::bigint[], \
+    $8::bigint[], $9::bigint[], $10::timestamptz[], $11::timestamptz[], $12::jsonb[], $13::boolean[], $14::text[], \
+    $15::text[], $16::timestamptz[], $17::text[], $18::timestamptz[], $19::bigint[], $20::bigint[]) \
+    ON CONFLICT (batch_id) DO UPDATE SET cancelled_at = EXCLUDED.cancelled_at, stopped_at = EXCLUDED.stopped_at, \
+    awaiting = EXCLUDED.awaiting, answer = EXCLUDED.answer, answered_by = EXCLUDED.answered_by, \
+    answered_at = EXCLUDED.answered_at, answer_reason = EXCLUDED.answer_reason, seq = EXCLUDED.seq";
 
-async fn mark(
-    connection: &mut PgConnection,
-    update: &'static str,
-    rows: &[&Recorded],
-) -> Result<(), RowError> {
-    if rows.is_empty() {
-        return Ok(());
+impl Stored for Batches {
+    async fn load(connection: &mut PgConnection, keys: Vec<String>) -> Result<Vec<BatchRow>, sqlx::Error> {
+        let mut query = QueryBuilder::new(format!(
+            "SELECT {COLUMNS}, c.* FROM batches b, {UNCOUNTED} c WHERE b.batch_id = ANY("
+        ));
+        query.push_bind(keys).push(")");
+        query.build_query_as().fetch_all(connection).await
     }
-    sqlx::query(update)
-        .bind(column(rows, |recorded| recorded.subject.id.as_str()))
-        .bind(column(rows, |recorded| recorded.meta.time))
-        .bind(column(rows, |recorded| seq(recorded.seq)))
-        .execute(connection)
-        .await?;
-    Ok(())
+
+    async fn store(connection: &mut PgConnection, rows: &[BatchRow]) -> Result<(), RowError> {
+        let answer = |row: &BatchRow| row.answer.clone();
+        let by = |row: &BatchRow| answer(row).and_then(|answered| answered.by).map(String::from);
+        sqlx::query(STORE)
+            .bind(column(rows, |row| row.batch_id.as_str()))
+            .bind(column(rows, |row| row.tenant.as_str()))
+            .bind(column(rows, |row| row.owner.as_str()))
+            .bind(column(rows, |row| row.command.as_str()))
+            .bind(column(rows, |row| seq(row.timeout_ms)))
+            .bind(column(rows, |row| row.idempotent))
+            .bind(column(rows, |row| seq(row.concurrency)))
+            .bind(column(rows, |row| seq(row.servers)))
+            .bind(column(rows, |row| row.stop_after_failures.map(seq)))
+            .bind(column(rows, |row| row.cancelled_at))
+            .bind(column(rows, |row| row.stopped_at))
+            .bind(column(rows, |row| row.approval.as_ref().map(Json)))
+            .bind(column(rows, |row| row.awaiting))
+            .bind(column(rows, |row| answer(row).map(|answered| answered.answer)))
+            .bind(column(rows, by))
+            .bind(column(rows, |row| answer(row).map(|answered| answered.at)))
+            .bind(column(rows, |row| answer(row).and_then(|answered| answered.reason)))
+            .bind(column(rows, |row| row.created_at))
+            .bind(column(rows, |row| seq(row.created_seq)))
+            .bind(column(rows, |row| seq(row.seq)))
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
 }

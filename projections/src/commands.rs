@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
-use events::batch::{BatchEvent, BatchRequested};
+use events::batch::BatchEvent;
 use events::command::output::Stored;
-use events::command::{CommandEvent, Output, Via};
+use events::command::{CommandEvent, Output};
 use events::ids::{BatchId, CommandId, RelayId, ServerId, TenantId, UserName};
 use events::{Event, Recorded};
 use serde::{Deserialize, Serialize};
@@ -14,12 +14,13 @@ use sqlx::types::Json;
 use sqlx::{FromRow, QueryBuilder, Row};
 
 pub use crate::batch_commands::{Filter, of_batch};
-use crate::columns::{RowError, check_text, column, get_parsed, get_parsed_option, get_unsigned, seq};
+use crate::columns::{RowError, column, get_parsed, get_parsed_option, get_unsigned, seq};
+use crate::command_rows::{AWAITING, Answer, OrderRow};
 use crate::paging::{At, QueryError};
 use crate::pool::Projections;
 use crate::projection;
 
-/// What is true of a command after its events.
+/// What is true of a command after its batch's events and its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CommandRow {
     pub command_id: CommandId,
@@ -29,6 +30,13 @@ pub struct CommandRow {
     /// Its place in the batch.
     pub place: u64,
     pub owner: UserName,
+    pub requested_at: DateTime<Utc>,
+    pub state: CommandState,
+}
+
+/// What became of it so far.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CommandState {
     /// `awaiting_approval`, `queued`, `dispatched`, or its outcome.
     pub status: String,
     /// The relay that has or had it; `None` when it went directly.
@@ -36,13 +44,15 @@ pub struct CommandRow {
     pub attempts: u64,
     pub exit_code: Option<i32>,
     /// `None` while there is none, and in lists.
+    #[serde(skip)]
     pub stdout: Option<Kept>,
+    #[serde(skip)]
     pub stderr: Option<Kept>,
     pub class: Option<String>,
     pub reason: Option<String>,
     pub suggestion: Option<String>,
+    #[serde(skip)]
     pub late: Option<Late>,
-    pub requested_at: DateTime<Utc>,
     pub dispatched_at: Option<DateTime<Utc>>,
     pub deadline: Option<DateTime<Utc>>,
     pub ended_at: Option<DateTime<Utc>>,
@@ -125,21 +135,23 @@ impl FromRow<'_, PgRow> for CommandRow {
             server_id: get_parsed(row, "server_id")?,
             place: get_unsigned(row, "place")?,
             owner: get_parsed(row, "owner")?,
-            status: row.try_get("status")?,
-            relay_id: get_parsed_option(row, "relay_id")?,
-            attempts: get_unsigned(row, "attempts")?,
-            exit_code: row.try_get("exit_code")?,
-            stdout: kept("stdout")?,
-            stderr: kept("stderr")?,
-            class: row.try_get("class")?,
-            reason: row.try_get("reason")?,
-            suggestion: row.try_get("suggestion")?,
-            late: row.try_get::<Option<Json<Late>>, _>("late")?.map(|json| json.0),
             requested_at: row.try_get("requested_at")?,
-            dispatched_at: row.try_get("dispatched_at")?,
-            deadline: row.try_get("deadline")?,
-            ended_at: row.try_get("ended_at")?,
-            seq: get_unsigned(row, "seq")?,
+            state: CommandState {
+                status: row.try_get("status")?,
+                relay_id: get_parsed_option(row, "relay_id")?,
+                attempts: get_unsigned(row, "attempts")?,
+                exit_code: row.try_get("exit_code")?,
+                stdout: kept("stdout")?,
+                stderr: kept("stderr")?,
+                class: row.try_get("class")?,
+                reason: row.try_get("reason")?,
+                suggestion: row.try_get("suggestion")?,
+                late: row.try_get::<Option<Json<Late>>, _>("late")?.map(|json| json.0),
+                dispatched_at: row.try_get("dispatched_at")?,
+                deadline: row.try_get("deadline")?,
+                ended_at: row.try_get("ended_at")?,
+                seq: get_unsigned(row, "seq")?,
+            },
         })
     }
 }
@@ -149,16 +161,18 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
     let (mut rows, mut changes, mut answers) = (BTreeMap::new(), Vec::new(), Vec::new());
     for recorded in events {
         match &recorded.event {
-            Event::Batch(BatchEvent::BatchRequested(requested)) => begin(&mut rows, recorded, requested)?,
+            Event::Batch(BatchEvent::BatchRequested(requested)) => {
+                for row in OrderRow::of(recorded, requested)?.commands(0) {
+                    rows.entry(row.command_id.to_string()).or_insert(row);
+                }
+            }
+            Event::Batch(event) => {
+                if let Some(answer) = Answer::of(recorded, event)? {
+                    answers.push((recorded.subject.id.as_str(), answer));
+                }
+            }
             Event::Command(event) => changes.push((*recorded, event)),
-            Event::Batch(
-                event @ (BatchEvent::BatchApproved(_)
-                | BatchEvent::BatchRejected(_)
-                | BatchEvent::BatchExpired(_)
-                | BatchEvent::BatchCancelled(_)),
-            ) => answers.push((*recorded, event)),
-            Event::Batch(BatchEvent::BatchStopped(_))
-            | Event::Tenant(_)
+            Event::Tenant(_)
             | Event::Quota(_)
             | Event::Env(_)
             | Event::Port(_)
@@ -178,101 +192,41 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
     }
     load(connection, &changes, &answers, &mut rows).await?;
     // a command of its own has nothing before its batch has an answer
-    answer(&mut rows, &answers)?;
+    end_waiting(&mut rows, &answers);
     for (recorded, event) in changes {
         let kind = recorded.event.event_type();
         let row = rows.get_mut(&recorded.subject.id);
         let row = row.ok_or_else(|| RowError::Unfit(format!("{kind} of a command that has no row")))?;
-        apply(row, recorded, event)?;
+        row.state.change(recorded, event)?;
+        row.state.hear(recorded, event);
     }
     let rows: Vec<CommandRow> = rows.into_values().collect();
     if rows.is_empty() { Ok(()) } else { store(connection, &rows).await }
 }
 
-const AWAITING: &str = "awaiting_approval";
-const QUEUED: &str = "queued";
+/// Of a batch, by its id.
+type Answering<'e> = (&'e str, Answer);
 
-/// Commands that wait for a second person begin to wait for their turn, or have ended, with their batch.
-fn answer(
-    rows: &mut BTreeMap<String, CommandRow>,
-    answers: &[(&Recorded, &BatchEvent)],
-) -> Result<(), RowError> {
+fn end_waiting(rows: &mut BTreeMap<String, CommandRow>, answers: &[Answering<'_>]) {
     if answers.is_empty() {
-        return Ok(());
+        return;
     }
     let mut waiting: HashMap<String, Vec<&mut CommandRow>> = HashMap::new();
-    for row in rows.values_mut().filter(|row| row.status == AWAITING) {
+    for row in rows.values_mut().filter(|row| row.state.status == AWAITING) {
         waiting.entry(row.batch_id.to_string()).or_default().push(row);
     }
-    for (recorded, event) in answers {
-        let reason = match event {
-            BatchEvent::BatchRejected(rejected) => {
-                check_text(&rejected.reason)?;
-                let why = rejected.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
-                Some(format!("rejected by {}{why}", rejected.by))
-            }
-            BatchEvent::BatchExpired(_) => Some("nobody approved of it in time".to_owned()),
-            BatchEvent::BatchRequested(_)
-            | BatchEvent::BatchApproved(_)
-            | BatchEvent::BatchCancelled(_)
-            | BatchEvent::BatchStopped(_) => None,
-        };
+    for (batch, answer) in answers {
         // the first answer counts
-        for row in waiting.remove(&recorded.subject.id).unwrap_or_default() {
-            row.seq = recorded.seq;
-            if matches!(event, BatchEvent::BatchApproved(_)) {
-                row.status = QUEUED.to_owned();
-            } else {
-                row.status = "cancelled".to_owned();
-                row.ended_at = Some(recorded.meta.time);
-                row.reason.clone_from(&reason);
-            }
+        for row in waiting.remove(*batch).unwrap_or_default() {
+            answer.end_waiting(&mut row.state);
         }
     }
-    Ok(())
-}
-
-fn begin(
-    rows: &mut BTreeMap<String, CommandRow>,
-    recorded: &Recorded,
-    requested: &BatchRequested,
-) -> Result<(), RowError> {
-    let batch = BatchId::parse(recorded.subject.id.as_str());
-    let batch = batch.map_err(|error| RowError::Unfit(error.to_string()))?;
-    for (place, server) in requested.servers.iter().enumerate() {
-        let id = CommandId::of(&batch, server, requested.at);
-        let row = CommandRow {
-            command_id: id.clone(),
-            tenant: recorded.subject.tenant.clone(),
-            batch_id: batch.clone(),
-            server_id: server.clone(),
-            place: place as u64,
-            owner: requested.by.clone(),
-            status: if requested.approval.is_some() { AWAITING } else { QUEUED }.to_owned(),
-            relay_id: None,
-            attempts: 0,
-            exit_code: None,
-            stdout: None,
-            stderr: None,
-            class: None,
-            reason: None,
-            suggestion: None,
-            late: None,
-            requested_at: recorded.meta.time,
-            dispatched_at: None,
-            deadline: None,
-            ended_at: None,
-            seq: recorded.seq,
-        };
-        rows.entry(id.to_string()).or_insert(row);
-    }
-    Ok(())
 }
 
 async fn load(
     connection: &mut PgConnection,
     changes: &[(&Recorded, &CommandEvent)],
-    answers: &[(&Recorded, &BatchEvent)],
+    answers: &[Answering<'_>],
     rows: &mut BTreeMap<String, CommandRow>,
 ) -> Result<(), RowError> {
     let mut ids = column(changes, |(recorded, _)| recorded.subject.id.as_str());
@@ -282,7 +236,7 @@ async fn load(
     if ids.is_empty() && answers.is_empty() {
         return Ok(());
     }
-    let batches = column(answers, |(recorded, _)| recorded.subject.id.as_str());
+    let batches = column(answers, |(batch, _)| *batch);
     let mut query =
         QueryBuilder::new(format!("SELECT {LISTED}{WHOLE} FROM commands WHERE command_id = ANY("));
     query.push_bind(ids).push(") OR (batch_id = ANY(").push_bind(batches);
@@ -290,62 +244,6 @@ async fn load(
     let found: Vec<CommandRow> = query.build_query_as().fetch_all(connection).await?;
     rows.extend(found.into_iter().map(|row| (row.command_id.to_string(), row)));
     Ok(())
-}
-
-fn apply(row: &mut CommandRow, recorded: &Recorded, event: &CommandEvent) -> Result<(), RowError> {
-    let at = recorded.meta.time;
-    let end = |status: &str, row: &mut CommandRow| {
-        row.status = status.to_owned();
-        row.ended_at = Some(at);
-    };
-    match event {
-        CommandEvent::CommandRequested(_) => {}
-        CommandEvent::CommandDispatched(dispatched) => {
-            row.status = "dispatched".to_owned();
-            row.relay_id = relay_of(&dispatched.via);
-            row.attempts = u64::from(dispatched.attempt);
-            (row.dispatched_at, row.deadline) = (Some(at), Some(dispatched.deadline));
-        }
-        CommandEvent::CommandCompleted(completed) => {
-            end("completed", row);
-            row.exit_code = Some(completed.exit_code);
-            row.stdout = Some(Kept::from(&completed.stdout));
-            row.stderr = Some(Kept::from(&completed.stderr));
-        }
-        CommandEvent::CommandFailed(failed) => {
-            check_text([&failed.class, &failed.reason].into_iter().chain(&failed.suggestion))?;
-            end("failed", row);
-            row.class = Some(failed.class.clone());
-            row.reason = Some(failed.reason.clone());
-            row.suggestion.clone_from(&failed.suggestion);
-        }
-        CommandEvent::CommandTimedOut(_) => end("timed_out", row),
-        CommandEvent::CommandLost(lost) => {
-            check_text([&lost.reason])?;
-            end("lost", row);
-            row.reason = Some(lost.reason.clone());
-        }
-        CommandEvent::CommandCancelled(_) => end("cancelled", row),
-        CommandEvent::CommandAnsweredLate(late) => {
-            check_text([&late.stdout.text, &late.stderr.text])?;
-            row.late = Some(Late {
-                relay_id: relay_of(&late.via),
-                exit_code: late.exit_code,
-                stdout: late.stdout.clone(),
-                stderr: late.stderr.clone(),
-                at,
-            });
-        }
-    }
-    row.seq = recorded.seq;
-    Ok(())
-}
-
-fn relay_of(via: &Via) -> Option<RelayId> {
-    match via {
-        Via::Relay { relay, .. } => Some(relay.clone()),
-        Via::Direct { .. } => None,
-    }
 }
 
 const STORE: &str = "INSERT INTO commands (command_id, tenant, batch_id, server_id, place, owner, status, relay_id, \
@@ -374,25 +272,25 @@ async fn store(connection: &mut PgConnection, rows: &[CommandRow]) -> Result<(),
         .bind(column(rows, |row| row.server_id.as_str()))
         .bind(column(rows, |row| seq(row.place)))
         .bind(column(rows, |row| row.owner.as_str()))
-        .bind(column(rows, |row| row.status.as_str()))
-        .bind(column(rows, |row| row.relay_id.as_ref().map(ToString::to_string)))
-        .bind(column(rows, |row| seq(row.attempts)))
-        .bind(column(rows, |row| row.exit_code))
-        .bind(column(rows, |row| bytes(&row.stdout)))
-        .bind(column(rows, |row| bytes(&row.stderr)))
-        .bind(column(rows, |row| total(&row.stdout)))
-        .bind(column(rows, |row| total(&row.stderr)))
-        .bind(column(rows, |row| stored(&row.stdout)))
-        .bind(column(rows, |row| stored(&row.stderr)))
-        .bind(column(rows, |row| row.class.clone()))
-        .bind(column(rows, |row| row.reason.clone()))
-        .bind(column(rows, |row| row.suggestion.clone()))
-        .bind(column(rows, |row| row.late.as_ref().map(Json)))
+        .bind(column(rows, |row| row.state.status.as_str()))
+        .bind(column(rows, |row| row.state.relay_id.as_ref().map(ToString::to_string)))
+        .bind(column(rows, |row| seq(row.state.attempts)))
+        .bind(column(rows, |row| row.state.exit_code))
+        .bind(column(rows, |row| bytes(&row.state.stdout)))
+        .bind(column(rows, |row| bytes(&row.state.stderr)))
+        .bind(column(rows, |row| total(&row.state.stdout)))
+        .bind(column(rows, |row| total(&row.state.stderr)))
+        .bind(column(rows, |row| stored(&row.state.stdout)))
+        .bind(column(rows, |row| stored(&row.state.stderr)))
+        .bind(column(rows, |row| row.state.class.clone()))
+        .bind(column(rows, |row| row.state.reason.clone()))
+        .bind(column(rows, |row| row.state.suggestion.clone()))
+        .bind(column(rows, |row| row.state.late.as_ref().map(Json)))
         .bind(column(rows, |row| row.requested_at))
-        .bind(column(rows, |row| row.dispatched_at))
-        .bind(column(rows, |row| row.deadline))
-        .bind(column(rows, |row| row.ended_at))
-        .bind(column(rows, |row| seq(row.seq)))
+        .bind(column(rows, |row| row.state.dispatched_at))
+        .bind(column(rows, |row| row.state.deadline))
+        .bind(column(rows, |row| row.state.ended_at))
+        .bind(column(rows, |row| seq(row.state.seq)))
         .execute(connection)
         .await?;
     Ok(())

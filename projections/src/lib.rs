@@ -21,6 +21,7 @@ mod wait;
 pub mod audit_log;
 mod batch_commands;
 pub mod batches;
+mod command_rows;
 pub mod commands;
 pub mod compare;
 pub mod environments;

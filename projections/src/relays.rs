@@ -1,12 +1,12 @@
 //! Which relays are there, and is each connected?
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use chrono::{DateTime, Utc};
 use events::ids::{HubId, RelayId, TenantId};
 use events::relay::{Relay, RelayChanged, RelayEvent, RelayRegistered, RelaySettings};
 use events::{Aggregate as _, Event, Recorded};
+use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::types::Json;
 use sqlx::{FromRow, QueryBuilder, Row};
@@ -16,9 +16,10 @@ use crate::paging::{At, Page, QueryError, Window};
 use crate::pool::Projections;
 use crate::projection;
 use crate::snapshot::Snapshot;
+use crate::table::{self, Stored, Table};
 
 /// What is true of a relay after its events; of its keys nothing.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RelayRow {
     pub relay_id: RelayId,
     pub tenant: TenantId,
@@ -38,10 +39,12 @@ pub struct RelayRow {
     pub changed_at: Option<DateTime<Utc>>,
     /// Why its newest connection ended.
     pub reason: Option<String>,
-    /// Commands that it was given and that have no outcome yet.
+    /// Commands that it was given and that have no outcome yet; who folds a relay counts none.
+    #[serde(skip)]
     pub in_flight: u64,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+    #[serde(skip)]
     pub created_seq: u64,
     pub seq: u64,
 }
@@ -53,6 +56,16 @@ pub struct Filter {
     pub revoked: bool,
     pub pending: Option<bool>,
     pub connected: Option<bool>,
+}
+
+impl Filter {
+    /// The same as [`list`] asks PostgreSQL for.
+    pub(crate) fn lets_through(&self, row: &RelayRow) -> bool {
+        self.tenant.as_ref().is_none_or(|tenant| *tenant == row.tenant)
+            && (self.revoked || !row.revoked)
+            && self.pending.is_none_or(|pending| pending == row.pending)
+            && self.connected.is_none_or(|connected| connected == row.connected())
+    }
 }
 
 const COLUMNS: &str = "relay_id, tenant, settings, pending, revoked, epoch, hub, host(address) AS address, client, \
@@ -143,49 +156,46 @@ impl FromRow<'_, PgRow> for RelayRow {
     }
 }
 
-/// Loads the rows that the events change, folds, and writes each once.
 pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) -> Result<(), RowError> {
-    let changes: Vec<(&Recorded, &RelayEvent)> = events.iter().filter_map(|event| change(event)).collect();
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let mut ids = column(&changes, |(recorded, _)| recorded.subject.id.as_str());
-    ids.sort_unstable();
-    ids.dedup();
-    let mut query =
-        QueryBuilder::new(format!("SELECT {COLUMNS}{UNCOUNTED} FROM relays WHERE relay_id = ANY("));
-    query.push_bind(ids).push(")");
-    let rows: Vec<RelayRow> = query.build_query_as().fetch_all(&mut *connection).await?;
-    let mut rows: BTreeMap<String, RelayRow> =
-        rows.into_iter().map(|row| (row.relay_id.to_string(), row)).collect();
-    for (recorded, event) in changes {
-        let before = rows.remove(&recorded.subject.id);
-        let after = apply(before, recorded, event)?;
-        rows.insert(recorded.subject.id.clone(), after);
-    }
-    store(connection, &rows.into_values().collect::<Vec<_>>()).await
+    table::feed::<Relays>(connection, events).await
 }
 
-fn change(recorded: &Recorded) -> Option<(&Recorded, &RelayEvent)> {
-    match &recorded.event {
-        Event::Relay(event) => Some((recorded, event)),
-        Event::Tenant(_)
-        | Event::Quota(_)
-        | Event::Env(_)
-        | Event::Port(_)
-        | Event::Credential(_)
-        | Event::SshKey(_)
-        | Event::Login(_)
-        | Event::Session(_)
-        | Event::Server(_)
-        | Event::Access(_)
-        | Event::Batch(_)
-        | Event::Command(_)
-        | Event::Schedule(_)
-        | Event::User(_)
-        | Event::SignIn(_)
-        | Event::Token(_)
-        | Event::Request(_) => None,
+pub(crate) struct Relays;
+
+impl Table for Relays {
+    type Row = RelayRow;
+
+    const PROJECTION: &'static str = "relays";
+    const NAME: &'static str = "relays";
+
+    fn key(recorded: &Recorded) -> Option<String> {
+        let Event::Relay(_) = &recorded.event else { return None };
+        Some(recorded.subject.id.clone())
+    }
+
+    fn key_of(row: &RelayRow) -> String {
+        row.relay_id.as_str().to_owned()
+    }
+
+    fn birth(row: &RelayRow) -> u64 {
+        row.created_seq
+    }
+
+    fn born(row: &mut RelayRow, birth: u64) {
+        row.created_seq = birth;
+    }
+
+    fn tenant(row: &RelayRow) -> &TenantId {
+        &row.tenant
+    }
+
+    fn is_over(row: &RelayRow) -> bool {
+        row.revoked
+    }
+
+    fn apply(row: Option<RelayRow>, recorded: &Recorded) -> Result<Option<RelayRow>, RowError> {
+        let Event::Relay(event) = &recorded.event else { return Ok(row) };
+        apply(row, recorded, event).map(Some)
     }
 }
 
@@ -269,28 +279,37 @@ const STORE: &str = "INSERT INTO relays (relay_id, tenant, name, zone, settings,
     changed_at = EXCLUDED.changed_at, reason = EXCLUDED.reason, updated_at = EXCLUDED.updated_at, \
     seq = EXCLUDED.seq, pending = EXCLUDED.pending, tunnels = EXCLUDED.tunnels";
 
-async fn store(connection: &mut PgConnection, rows: &[RelayRow]) -> Result<(), RowError> {
-    sqlx::query(STORE)
-        .bind(column(rows, |row| row.relay_id.as_str()))
-        .bind(column(rows, |row| row.tenant.as_str()))
-        .bind(column(rows, |row| row.settings.name.as_str()))
-        .bind(column(rows, |row| row.settings.zone.as_ref().map(ToString::to_string)))
-        .bind(column(rows, |row| Json(&row.settings)))
-        .bind(column(rows, |row| row.revoked))
-        .bind(column(rows, |row| seq(row.epoch)))
-        .bind(column(rows, RelayRow::connected))
-        .bind(column(rows, |row| row.hub.as_ref().map(ToString::to_string)))
-        .bind(column(rows, |row| row.address.map(|address| address.to_string())))
-        .bind(column(rows, |row| row.client.clone()))
-        .bind(column(rows, |row| row.changed_at))
-        .bind(column(rows, |row| row.reason.clone()))
-        .bind(column(rows, |row| row.created_at))
-        .bind(column(rows, |row| row.updated_at))
-        .bind(column(rows, |row| seq(row.created_seq)))
-        .bind(column(rows, |row| seq(row.seq)))
-        .bind(column(rows, |row| row.pending))
-        .bind(column(rows, |row| row.tunnels.map(|door| door.to_string())))
-        .execute(connection)
-        .await?;
-    Ok(())
+impl Stored for Relays {
+    async fn load(connection: &mut PgConnection, keys: Vec<String>) -> Result<Vec<RelayRow>, sqlx::Error> {
+        let mut query =
+            QueryBuilder::new(format!("SELECT {COLUMNS}{UNCOUNTED} FROM relays WHERE relay_id = ANY("));
+        query.push_bind(keys).push(")");
+        query.build_query_as().fetch_all(connection).await
+    }
+
+    async fn store(connection: &mut PgConnection, rows: &[RelayRow]) -> Result<(), RowError> {
+        sqlx::query(STORE)
+            .bind(column(rows, |row| row.relay_id.as_str()))
+            .bind(column(rows, |row| row.tenant.as_str()))
+            .bind(column(rows, |row| row.settings.name.as_str()))
+            .bind(column(rows, |row| row.settings.zone.as_ref().map(ToString::to_string)))
+            .bind(column(rows, |row| Json(&row.settings)))
+            .bind(column(rows, |row| row.revoked))
+            .bind(column(rows, |row| seq(row.epoch)))
+            .bind(column(rows, RelayRow::connected))
+            .bind(column(rows, |row| row.hub.as_ref().map(ToString::to_string)))
+            .bind(column(rows, |row| row.address.map(|address| address.to_string())))
+            .bind(column(rows, |row| row.client.clone()))
+            .bind(column(rows, |row| row.changed_at))
+            .bind(column(rows, |row| row.reason.clone()))
+            .bind(column(rows, |row| row.created_at))
+            .bind(column(rows, |row| row.updated_at))
+            .bind(column(rows, |row| seq(row.created_seq)))
+            .bind(column(rows, |row| seq(row.seq)))
+            .bind(column(rows, |row| row.pending))
+            .bind(column(rows, |row| row.tunnels.map(|door| door.to_string())))
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
 }

@@ -1,21 +1,24 @@
 //! What became of the times at which a schedule was due?
 
 use chrono::{DateTime, Utc};
-use events::Recorded;
-use events::ids::{BatchId, ScheduleId};
+use events::ids::{BatchId, ScheduleId, TenantId};
 use events::schedule::{ScheduleEvent, ScheduleFired, ScheduleSkipped};
+use events::{Event, Recorded};
+use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{FromRow, QueryBuilder, Row};
 
+use crate::batches::Counts;
 use crate::columns::{
     RowError, check_text, column, get_parsed, get_parsed_option, get_unsigned, instant, seq,
 };
 use crate::paging::{At, QueryError};
 use crate::pool::Projections;
 use crate::projection;
+use crate::table::Table;
 
 /// A due time that was begun, or several that were skipped together.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRow {
     pub schedule_id: ScheduleId,
     /// The first of them.
@@ -32,11 +35,25 @@ pub struct RunRow {
     pub why: Option<String>,
     pub reason: Option<String>,
     pub at: DateTime<Utc>,
+    #[serde(skip)]
     pub seq: u64,
-    /// Commands of the batch that are known, those that have not ended, and those that ended with exit code 0.
+    /// Commands of the batch that are known, those that have not ended, and those that ended with exit code 0; who
+    /// folds a run counts none.
+    #[serde(skip)]
     pub known: u64,
+    #[serde(skip)]
     pub pending: u64,
+    #[serde(skip)]
     pub good: u64,
+}
+
+impl RunRow {
+    /// The same as [`COUNTED`] asks PostgreSQL for.
+    pub(crate) fn count_commands(&mut self, batch: &Counts) {
+        self.known = batch.total();
+        self.pending = batch.queued + batch.dispatched;
+        self.good = batch.completed - batch.completed_nonzero;
+    }
 }
 
 /// The counts come from the commands, whose table is fed in the same transaction.
@@ -96,20 +113,10 @@ impl FromRow<'_, PgRow> for RunRow {
     }
 }
 
-pub(crate) async fn feed(
-    connection: &mut PgConnection,
-    changes: &[(&Recorded, &ScheduleEvent)],
-) -> Result<(), RowError> {
+pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) -> Result<(), RowError> {
     let mut rows = Vec::new();
-    for (recorded, event) in changes {
-        match event {
-            ScheduleEvent::ScheduleFired(fired) => rows.push(begun(recorded, fired)?),
-            ScheduleEvent::ScheduleSkipped(skipped) => rows.push(skip(recorded, skipped)?),
-            ScheduleEvent::ScheduleSet(_)
-            | ScheduleEvent::SchedulePaused(_)
-            | ScheduleEvent::ScheduleResumed(_)
-            | ScheduleEvent::ScheduleRemoved(_) => {}
-        }
+    for recorded in events {
+        rows.extend(decided(recorded)?);
     }
     if rows.is_empty() {
         return Ok(());
@@ -133,6 +140,19 @@ pub(crate) async fn feed(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// What an event says of due times; `None`: nothing.
+fn decided(recorded: &Recorded) -> Result<Option<RunRow>, RowError> {
+    let Event::Schedule(event) = &recorded.event else { return Ok(None) };
+    match event {
+        ScheduleEvent::ScheduleFired(fired) => begun(recorded, fired).map(Some),
+        ScheduleEvent::ScheduleSkipped(skipped) => skip(recorded, skipped).map(Some),
+        ScheduleEvent::ScheduleSet(_)
+        | ScheduleEvent::SchedulePaused(_)
+        | ScheduleEvent::ScheduleResumed(_)
+        | ScheduleEvent::ScheduleRemoved(_) => Ok(None),
+    }
 }
 
 fn begun(recorded: &Recorded, fired: &ScheduleFired) -> Result<RunRow, RowError> {
@@ -174,4 +194,52 @@ fn run(recorded: &Recorded, due_at: DateTime<Utc>, at: DateTime<Utc>) -> Result<
         pending: 0,
         good: 0,
     })
+}
+
+/// A run as the fleet of an instant has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct FleetRun {
+    pub tenant: TenantId,
+    pub run: RunRow,
+}
+
+/// A row a run: the newest of a schedule, and those before as history.
+pub(crate) struct Runs;
+
+impl Table for Runs {
+    type Row = FleetRun;
+
+    const PROJECTION: &'static str = "schedules";
+    const NAME: &'static str = "schedule_runs";
+    const KEEPS_HISTORY: bool = true;
+
+    fn key(recorded: &Recorded) -> Option<String> {
+        let Event::Schedule(_) = &recorded.event else { return None };
+        Some(recorded.subject.id.clone())
+    }
+
+    fn key_of(row: &FleetRun) -> String {
+        row.run.schedule_id.as_str().to_owned()
+    }
+
+    fn birth(row: &FleetRun) -> u64 {
+        row.run.seq
+    }
+
+    fn born(row: &mut FleetRun, birth: u64) {
+        row.run.seq = birth;
+    }
+
+    fn tenant(row: &FleetRun) -> &TenantId {
+        &row.tenant
+    }
+
+    fn is_over(_row: &FleetRun) -> bool {
+        false
+    }
+
+    fn apply(row: Option<FleetRun>, recorded: &Recorded) -> Result<Option<FleetRun>, RowError> {
+        let run = decided(recorded)?.map(|run| FleetRun { tenant: recorded.subject.tenant.clone(), run });
+        Ok(run.or(row))
+    }
 }

@@ -3,12 +3,11 @@
 //! When something is due next is computed with the tables of time zones of the release: raise the version of the
 //! projection with them.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use events::ids::{BatchId, ScheduleId, TenantId, UserName};
 use events::schedule::{Schedule, ScheduleEvent, ScheduleSet, due};
 use events::{Aggregate as _, Event, Recorded};
+use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::types::Json;
 use sqlx::{FromRow, QueryBuilder, Row};
@@ -20,9 +19,10 @@ use crate::paging::{At, Page, QueryError, Window};
 use crate::pool::Projections;
 use crate::projection;
 use crate::schedule_runs;
+use crate::table::{self, Stored, Table};
 
 /// What is true of a schedule after its events.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScheduleRow {
     pub schedule_id: ScheduleId,
     pub tenant: TenantId,
@@ -37,6 +37,7 @@ pub struct ScheduleRow {
     pub batch_id: Option<BatchId>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+    #[serde(skip)]
     pub created_seq: u64,
     pub seq: u64,
 }
@@ -46,6 +47,19 @@ pub struct ScheduleRow {
 pub struct Filter {
     pub tenant: Option<TenantId>,
     pub owner: Option<UserName>,
+}
+
+impl Filter {
+    /// The same as [`get`] asks PostgreSQL for.
+    pub(crate) fn is_of(&self, row: &ScheduleRow) -> bool {
+        self.tenant.as_ref().is_none_or(|tenant| *tenant == row.tenant)
+            && self.owner.as_ref().is_none_or(|owner| *owner == row.set.by)
+    }
+
+    /// The same as [`list`] asks PostgreSQL for.
+    pub(crate) fn lets_through(&self, row: &ScheduleRow) -> bool {
+        !row.removed && self.is_of(row)
+    }
 }
 
 const COLUMNS: &str = "schedule_id, tenant, settings, paused, removed, covered, next_due, batch_id, created_at, \
@@ -153,49 +167,47 @@ impl FromRow<'_, PgRow> for ScheduleRow {
     }
 }
 
-/// Loads the rows that the events change, folds, and writes each once.
 pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) -> Result<(), RowError> {
-    let changes: Vec<(&Recorded, &ScheduleEvent)> = events.iter().filter_map(|event| change(event)).collect();
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let mut ids = column(&changes, |(recorded, _)| recorded.subject.id.as_str());
-    ids.sort_unstable();
-    ids.dedup();
-    let mut query = QueryBuilder::new(format!("SELECT {COLUMNS} FROM schedules WHERE schedule_id = ANY("));
-    query.push_bind(ids).push(")");
-    let rows: Vec<ScheduleRow> = query.build_query_as().fetch_all(&mut *connection).await?;
-    let mut rows: BTreeMap<String, ScheduleRow> =
-        rows.into_iter().map(|row| (row.schedule_id.to_string(), row)).collect();
-    for (recorded, event) in &changes {
-        let before = rows.remove(&recorded.subject.id);
-        let after = apply(before, recorded, event)?;
-        rows.insert(recorded.subject.id.clone(), after);
-    }
-    store(connection, &rows.into_values().collect::<Vec<_>>()).await?;
-    schedule_runs::feed(connection, &changes).await
+    table::feed::<Schedules>(connection, events).await?;
+    schedule_runs::feed(connection, events).await
 }
 
-fn change(recorded: &Recorded) -> Option<(&Recorded, &ScheduleEvent)> {
-    match &recorded.event {
-        Event::Schedule(event) => Some((recorded, event)),
-        Event::Tenant(_)
-        | Event::Quota(_)
-        | Event::Env(_)
-        | Event::Port(_)
-        | Event::Credential(_)
-        | Event::SshKey(_)
-        | Event::Login(_)
-        | Event::Session(_)
-        | Event::Server(_)
-        | Event::Access(_)
-        | Event::Relay(_)
-        | Event::Batch(_)
-        | Event::Command(_)
-        | Event::User(_)
-        | Event::SignIn(_)
-        | Event::Token(_)
-        | Event::Request(_) => None,
+pub(crate) struct Schedules;
+
+impl Table for Schedules {
+    type Row = ScheduleRow;
+
+    const PROJECTION: &'static str = "schedules";
+    const NAME: &'static str = "schedules";
+
+    fn key(recorded: &Recorded) -> Option<String> {
+        let Event::Schedule(_) = &recorded.event else { return None };
+        Some(recorded.subject.id.clone())
+    }
+
+    fn key_of(row: &ScheduleRow) -> String {
+        row.schedule_id.as_str().to_owned()
+    }
+
+    fn birth(row: &ScheduleRow) -> u64 {
+        row.created_seq
+    }
+
+    fn born(row: &mut ScheduleRow, birth: u64) {
+        row.created_seq = birth;
+    }
+
+    fn tenant(row: &ScheduleRow) -> &TenantId {
+        &row.tenant
+    }
+
+    fn is_over(row: &ScheduleRow) -> bool {
+        row.removed
+    }
+
+    fn apply(row: Option<ScheduleRow>, recorded: &Recorded) -> Result<Option<ScheduleRow>, RowError> {
+        let Event::Schedule(event) = &recorded.event else { return Ok(row) };
+        apply(row, recorded, event).map(Some)
     }
 }
 
@@ -239,10 +251,11 @@ fn apply(
     match event {
         ScheduleEvent::ScheduleSet(set) => check_text([&set.name, &set.run.command, &set.actor])?,
         ScheduleEvent::ScheduleFired(fired) => row.batch_id = Some(fired.batch_id.clone()),
+        // of the run: neither row is written without the other
+        ScheduleEvent::ScheduleSkipped(skipped) => check_text(&skipped.reason)?,
         ScheduleEvent::SchedulePaused(_)
         | ScheduleEvent::ScheduleResumed(_)
-        | ScheduleEvent::ScheduleRemoved(_)
-        | ScheduleEvent::ScheduleSkipped(_) => {}
+        | ScheduleEvent::ScheduleRemoved(_) => {}
     }
     row.covered = instant(state.covered);
     row.next_due = due::next(&state).map(instant);
@@ -264,22 +277,31 @@ const STORE: &str = "INSERT INTO schedules (schedule_id, tenant, owner, settings
     removed = EXCLUDED.removed, covered = EXCLUDED.covered, next_due = EXCLUDED.next_due, \
     batch_id = EXCLUDED.batch_id, updated_at = EXCLUDED.updated_at, seq = EXCLUDED.seq";
 
-async fn store(connection: &mut PgConnection, rows: &[ScheduleRow]) -> Result<(), RowError> {
-    sqlx::query(STORE)
-        .bind(column(rows, |row| row.schedule_id.as_str()))
-        .bind(column(rows, |row| row.tenant.as_str()))
-        .bind(column(rows, |row| row.set.by.as_str()))
-        .bind(column(rows, |row| Json(&row.set)))
-        .bind(column(rows, |row| row.paused))
-        .bind(column(rows, |row| row.removed))
-        .bind(column(rows, |row| row.covered))
-        .bind(column(rows, |row| row.next_due))
-        .bind(column(rows, |row| row.batch_id.as_ref().map(ToString::to_string)))
-        .bind(column(rows, |row| row.created_at))
-        .bind(column(rows, |row| row.updated_at))
-        .bind(column(rows, |row| seq(row.created_seq)))
-        .bind(column(rows, |row| seq(row.seq)))
-        .execute(connection)
-        .await?;
-    Ok(())
+impl Stored for Schedules {
+    async fn load(connection: &mut PgConnection, keys: Vec<String>) -> Result<Vec<ScheduleRow>, sqlx::Error> {
+        let mut query =
+            QueryBuilder::new(format!("SELECT {COLUMNS} FROM schedules WHERE schedule_id = ANY("));
+        query.push_bind(keys).push(")");
+        query.build_query_as().fetch_all(connection).await
+    }
+
+    async fn store(connection: &mut PgConnection, rows: &[ScheduleRow]) -> Result<(), RowError> {
+        sqlx::query(STORE)
+            .bind(column(rows, |row| row.schedule_id.as_str()))
+            .bind(column(rows, |row| row.tenant.as_str()))
+            .bind(column(rows, |row| row.set.by.as_str()))
+            .bind(column(rows, |row| Json(&row.set)))
+            .bind(column(rows, |row| row.paused))
+            .bind(column(rows, |row| row.removed))
+            .bind(column(rows, |row| row.covered))
+            .bind(column(rows, |row| row.next_due))
+            .bind(column(rows, |row| row.batch_id.as_ref().map(ToString::to_string)))
+            .bind(column(rows, |row| row.created_at))
+            .bind(column(rows, |row| row.updated_at))
+            .bind(column(rows, |row| seq(row.created_seq)))
+            .bind(column(rows, |row| seq(row.seq)))
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
 }

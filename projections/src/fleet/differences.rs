@@ -1,13 +1,19 @@
 //! What changed in the fleet between two instants?
 
+use std::collections::BTreeMap;
+
 use events::ids::TenantId;
 use serde::Serialize;
 
 use super::Fleet;
 use super::rows::Rows;
+use crate::batches::{BatchRow, Batches};
 use crate::environments::EnvironmentRow;
 use crate::port_mappings::PortMappingRow;
 use crate::quotas::QuotaRow;
+use crate::relays::{RelayRow, Relays};
+use crate::schedule_runs::RunRow;
+use crate::schedules::{ScheduleRow, Schedules};
 use crate::servers::ServerRow;
 use crate::sessions::SessionRow;
 use crate::table::Table;
@@ -19,7 +25,7 @@ pub enum Change {
     /// It was not there before.
     Came,
     Changed,
-    /// It was deleted, released, closed or removed.
+    /// It was deleted, released, closed, removed or revoked, or all its commands ended.
     Went,
     CameAndWent,
 }
@@ -40,6 +46,11 @@ pub struct Differences {
     pub sessions: Vec<Both<SessionRow>>,
     pub servers: Vec<Both<ServerRow>>,
     pub quotas: Vec<Both<QuotaRow>>,
+    /// With what became of their commands, which are not told one by one.
+    pub batches: Vec<Both<BatchRow>>,
+    pub relays: Vec<Both<RelayRow>>,
+    /// With the newest run of each.
+    pub schedules: Vec<Both<(ScheduleRow, Option<RunRow>)>>,
 }
 
 impl Fleet {
@@ -50,28 +61,54 @@ impl Fleet {
             ports: differences(&self.ports, &later.ports, tenant),
             sessions: differences(&self.sessions, &later.sessions, tenant),
             servers: differences(&self.servers, &later.servers, tenant),
-            quotas: self.quota_differences(later, tenant),
+            quotas: compared(
+                (self.all_quotas(tenant), later.all_quotas(tenant)),
+                |row| row.created_seq,
+                // a tenant never goes
+                |_| false,
+            ),
+            batches: compared(
+                (self.all_batches(tenant), later.all_batches(tenant)),
+                Batches::birth,
+                Batches::is_over,
+            ),
+            relays: compared(
+                (self.all_relays(tenant), later.all_relays(tenant)),
+                Relays::birth,
+                Relays::is_over,
+            ),
+            schedules: compared(
+                (self.all_schedules(tenant), later.all_schedules(tenant)),
+                |(row, _)| Schedules::birth(row),
+                |(row, _)| Schedules::is_over(row),
+            ),
         }
     }
+}
 
-    /// A tenant never goes.
-    fn quota_differences(&self, later: &Self, tenant: Option<&TenantId>) -> Vec<Both<QuotaRow>> {
-        let (mut was, mut is) = (self.used(), later.used());
-        let mut found = Vec::new();
-        for row in later.tenants.newest_first(u64::MAX) {
-            if tenant.is_some_and(|tenant| *tenant != row.tenant) {
-                continue;
-            }
-            let after = QuotaRow::of(row, is.remove(&row.tenant).unwrap_or_default());
-            let before = self.tenants.get(row.tenant.as_str());
-            let before = before.map(|row| QuotaRow::of(row, was.remove(&row.tenant).unwrap_or_default()));
-            if before.as_ref() != Some(&after) {
-                let change = if before.is_some() { Change::Changed } else { Change::Came };
-                found.push(Both { change, before, after: Some(after) });
-            }
-        }
-        found.reverse();
-        found
+/// Where rows alone do not tell what has changed: all that there was, and all that there is. What was once there stays.
+fn compared<R: PartialEq>(
+    (was, is): (Vec<R>, Vec<R>),
+    birth: impl Fn(&R) -> u64,
+    is_over: impl Fn(&R) -> bool,
+) -> Vec<Both<R>> {
+    let mut was: BTreeMap<u64, R> = was.into_iter().map(|row| (birth(&row), row)).collect();
+    let is: BTreeMap<u64, R> = is.into_iter().map(|row| (birth(&row), row)).collect();
+    let both = is.into_iter().map(|(birth, after)| (was.remove(&birth), after));
+    let changed = both.filter(|(before, after)| before.as_ref() != Some(after));
+    let told = changed.map(|(before, after)| {
+        let change = change(before.is_some(), is_over(&after));
+        Both { change, before, after: Some(after) }
+    });
+    told.collect()
+}
+
+fn change(was_there: bool, is_over: bool) -> Change {
+    match (was_there, is_over) {
+        (false, false) => Change::Came,
+        (false, true) => Change::CameAndWent,
+        (true, true) => Change::Went,
+        (true, false) => Change::Changed,
     }
 }
 
@@ -81,13 +118,7 @@ fn differences<T: Table>(one: &Rows<T>, other: &Rows<T>, tenant: Option<&TenantI
         tenant.is_none() || of == tenant
     });
     let both = found.map(|(was, is)| {
-        let gone = is.is_none_or(T::is_over);
-        let change = match (was.is_some(), gone) {
-            (false, false) => Change::Came,
-            (false, true) => Change::CameAndWent,
-            (true, true) => Change::Went,
-            (true, false) => Change::Changed,
-        };
+        let change = change(was.is_some(), is.is_none_or(T::is_over));
         Both { change, before: was.cloned(), after: is.cloned() }
     });
     both.collect()

@@ -20,7 +20,7 @@ pub const SNAPSHOT_EVERY: u64 = 20_000;
 /// More are thinned: every second of the older half goes.
 const SNAPSHOTS_MAX: i64 = 500;
 /// Raised when rows are written otherwise.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Pages read or written at once.
 const PAGES_MAX: usize = 64;
 
@@ -111,7 +111,7 @@ impl Projections {
                 fleet.$table.index();
             )+};
         }
-        read!(environments ports sessions servers tenants claims);
+        read!(environments ports sessions servers tenants claims relays batches orders commands schedules runs);
         Ok(Ok(fleet))
     }
 
@@ -160,7 +160,7 @@ impl Projections {
                 }
             )+};
         }
-        write!(environments ports sessions servers tenants claims);
+        write!(environments ports sessions servers tenants claims relays batches orders commands schedules runs);
         sqlx::query(
             "INSERT INTO fleet_snapshots (seq, version, body, pages) VALUES ($1, $2, $3, $4) \
              ON CONFLICT (version, seq) DO UPDATE SET body = EXCLUDED.body, pages = EXCLUDED.pages",

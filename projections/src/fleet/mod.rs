@@ -1,10 +1,13 @@
-//! What was the fleet at an instant? The rows of environments, ports, sessions, quotas and servers after a sequence of
-//! the log, made in memory by the functions that make the rows of the read models, asked by the filters of those.
+//! What was the fleet at an instant? The rows of environments, ports, sessions, quotas, servers, relays, batches,
+//! commands and schedules after a sequence of the log, made in memory by the functions that make the rows of the read
+//! models, asked by the filters of those.
 
 mod differences;
 mod kept;
 mod replay;
 mod rows;
+mod runs;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,11 +18,16 @@ pub use differences::{Both, Change, Differences};
 pub use kept::SNAPSHOT_EVERY;
 pub use replay::ReplayError;
 
+use crate::batches::Batches;
 use crate::chunk::{Chunk, Gap};
+use crate::command_rows::{Orders, OwnRows};
 use crate::environments::{self, EnvironmentRow, Environments};
 use crate::paging::{Page, QueryError, Window};
 use crate::port_mappings::{self, PortMappingRow, PortMappings};
 use crate::quotas::{Claims, QuotaRow, TenantRow, Tenants, Used};
+use crate::relays::Relays;
+use crate::schedule_runs::Runs;
+use crate::schedules::Schedules;
 use crate::server_rows::Servers;
 use crate::servers::{self, ServerRow};
 use crate::sessions::{self, SessionRow, Sessions};
@@ -40,6 +48,14 @@ pub struct Fleet {
     servers: Rows<Servers>,
     tenants: Rows<Tenants>,
     claims: Rows<Claims>,
+    relays: Rows<Relays>,
+    batches: Rows<Batches>,
+    /// What batches say of their commands.
+    orders: Rows<Orders>,
+    /// What commands say themselves, without their outputs.
+    commands: Rows<OwnRows>,
+    schedules: Rows<Schedules>,
+    runs: Rows<Runs>,
 }
 
 impl Fleet {
@@ -57,7 +73,7 @@ impl Fleet {
                 first = first.into_iter().chain(births).min();
             )+};
         }
-        compare!(environments ports sessions servers tenants claims);
+        compare!(environments ports sessions servers tenants claims relays batches orders commands schedules runs);
         first
     }
 
@@ -70,7 +86,7 @@ impl Fleet {
             macro_rules! apply_to {
                 ($($table:ident)+) => {$( apply(&mut self.$table, &mut self.parked, recorded); )+};
             }
-            apply_to!(environments ports sessions servers tenants claims);
+            apply_to!(environments ports sessions servers tenants claims relays batches orders commands schedules runs);
         }
         self.position = chunk.to;
         Ok(())
@@ -148,6 +164,14 @@ impl Fleet {
             next_cursor: page.next_cursor,
             position: page.position,
         })
+    }
+
+    /// Of `tenant`, or of all.
+    fn all_quotas(&self, tenant: Option<&TenantId>) -> Vec<QuotaRow> {
+        let mut used = self.used();
+        let rows = self.tenants.newest_first(u64::MAX);
+        let rows = rows.filter(|row| tenant.is_none_or(|tenant| *tenant == row.tenant));
+        rows.map(|row| QuotaRow::of(row, used.remove(&row.tenant).unwrap_or_default())).collect()
     }
 
     /// What each tenant has in use: the sum of its claims.

@@ -63,6 +63,7 @@ impl Story {
     fn step_of_batch(&mut self, what: u8, which: u8, tenant: &TenantId) {
         let second = owner(which.wrapping_add(1));
         self.decide::<Batch, _>(tenant, batch(tenant, which).as_str(), |state, now| match what % 28 {
+            4 if which.is_multiple_of(2) => batch::stop::stop(state, 9),
             4 => batch::cancel::cancel(state),
             10 => batch::approve::approve(state, &second, now),
             16 => {
@@ -140,7 +141,8 @@ fn batch(tenant: &TenantId, which: u8) -> BatchId {
     BatchId::from_seed(&Uuid::new_v5(&Uuid::nil(), format!("{tenant} {}", which % 5).as_bytes()))
 }
 
-fn requested(which: u8) -> BatchRequested {
+/// From 3 on, of five, it waits for a second person.
+pub fn requested(which: u8) -> BatchRequested {
     let which = which % 5;
     BatchRequested {
         command: format!("echo {which}"),

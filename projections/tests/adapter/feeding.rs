@@ -258,6 +258,7 @@ async fn assert_commands(projections: &Projections, log: &[Recorded]) {
         let fold: Batch = Story::fold(log, &subject);
         let requested = fold.requested.clone().unwrap();
         assert_eq!((row.cancelled_at.is_some(), &row.command), (fold.cancelled, &requested.command));
+        assert_eq!(row.stopped_at.is_some(), fold.stopped);
         let answer = row.answer.as_ref().map(|answered| answered.answer.as_str());
         assert_eq!((row.awaiting, answer), (fold.waits_for().is_some(), fold.answer.map(Answer::name)));
         assert_eq!(row.approval, requested.approval);
@@ -274,7 +275,7 @@ async fn assert_commands(projections: &Projections, log: &[Recorded]) {
             let id = &listed.command_id;
             let subject = events::Subject::new(subject.tenant.clone(), Kind::Command, id.as_str());
             let fold: Command = Story::fold(log, &subject);
-            let whole = commands::get(projections, None, None, id).await.unwrap().value.unwrap();
+            let whole = commands::get(projections, None, None, id).await.unwrap().value.unwrap().state;
             let outcome = fold.outcome().map(|outcome| outcome.name().to_owned());
             let pending = match fold.attempts.is_empty() {
                 true if row.awaiting => "awaiting_approval",

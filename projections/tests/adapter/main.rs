@@ -14,6 +14,7 @@ mod server_story;
 mod story;
 mod time_travel;
 mod waiting;
+mod work_then;
 
 use events::Recorded;
 use harness::postgres::Postgres;

@@ -13,13 +13,14 @@ use proptest::test_runner::TestRunner;
 use sqlx::PgPool;
 
 use crate::story::{Story, env, tenant};
+use crate::work_then::assert_same_work;
 use crate::{Reader, feed_all, fresh};
 
 /// Histories tried.
 const CASES: u32 = 24;
 
 /// The fleet after so many events, folded from the first, in chunks of `size`.
-async fn folded(log: &[Recorded], at: u64, size: usize) -> Fleet {
+pub async fn folded(log: &[Recorded], at: u64, size: usize) -> Fleet {
     let mut fleet = Fleet::default();
     let mut from = 0;
     for part in log[..usize::try_from(at).unwrap()].chunks(size) {
@@ -188,6 +189,7 @@ async fn a_difference_says_what_came_changed_and_went() {
 /// Every list under some filters, page by page, and every single read.
 async fn assert_same_answers(projections: &Projections, fleet: &Fleet, log: &[Recorded]) {
     assert_eq!(fleet.position(), projections.position().await.unwrap());
+    assert_same_work(projections, fleet, log).await;
     let tenants = [None, Some(tenant(0)), Some(tenant(1))];
     for tenant in &tenants {
         for status in [None, Some("running"), Some("deleted")] {

@@ -124,25 +124,26 @@ impl From<Late> for LateView {
 
 impl From<CommandRow> for View {
     fn from(row: CommandRow) -> Self {
-        let output = row.stdout.as_ref().zip(row.stderr.as_ref());
+        let state = row.state;
+        let output = state.stdout.as_ref().zip(state.stderr.as_ref());
         Self {
             command_id: row.command_id,
             batch_id: row.batch_id,
             server_id: row.server_id,
-            relay_id: row.relay_id,
-            status: row.status,
-            exit_code: row.exit_code,
+            relay_id: state.relay_id,
+            status: state.status,
+            exit_code: state.exit_code,
             output: output.map(|(stdout, stderr)| Outputs::of(stdout, stderr)),
-            class: row.class,
-            reason: row.reason,
-            suggestion: row.suggestion,
-            late: row.late.map(LateView::from),
-            attempts: row.attempts,
+            class: state.class,
+            reason: state.reason,
+            suggestion: state.suggestion,
+            late: state.late.map(LateView::from),
+            attempts: state.attempts,
             times: Times {
                 requested_at: row.requested_at,
-                dispatched_at: row.dispatched_at,
-                deadline: row.deadline,
-                ended_at: row.ended_at,
+                dispatched_at: state.dispatched_at,
+                deadline: state.deadline,
+                ended_at: state.ended_at,
             },
         }
     }

@@ -4,11 +4,17 @@ use std::sync::Arc;
 
 use audit::time_travel::{Instant, TravelError};
 use chrono::{DateTime, Utc};
-use events::ids::{EnvId, ServerId, TenantId};
+use events::ids::{BatchId, CommandId, EnvId, RelayId, ScheduleId, ServerId, TenantId, UserName};
+use nats::Log;
+use projections::batches::{self, BatchRow};
+use projections::commands::{self, CommandRow};
 use projections::environments::{self, EnvironmentRow};
 use projections::fleet::{Fleet, ReplayError};
 use projections::port_mappings::{self, PortMappingRow};
 use projections::quotas::{self, QuotaRow};
+use projections::relays::{self, RelayRow};
+use projections::schedule_runs::{self, RunRow};
+use projections::schedules::{self, ScheduleRow};
 use projections::servers::{self, ServerRow};
 use projections::sessions::{self, SessionRow};
 use projections::{At, Page, Projections, QueryError};
@@ -20,6 +26,9 @@ use crate::problem::{FieldError, Problem};
 /// How `?as_of=` is described.
 pub const AS_OF: &str =
     "Sequence or RFC 3339 time: the answer as it was then. `Portreeve-Position` says which sequence";
+
+/// An event that a fleet was folded from a moment ago.
+const GONE: &str = "an event that was there a moment ago is not there; try again";
 
 /// An instant as it was asked for: by which parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -175,6 +184,135 @@ impl Reading {
         match self {
             Self::Live(projections) => quotas::list(projections, tenant, cursor, limit).await,
             Self::AsOf(fleet) => fleet.quotas(tenant, cursor, limit),
+        }
+    }
+
+    pub async fn relay(
+        &self,
+        tenant: Option<&TenantId>,
+        relay: &RelayId,
+    ) -> Result<At<Option<RelayRow>>, QueryError> {
+        match self {
+            Self::Live(projections) => relays::get(projections, tenant, relay).await,
+            Self::AsOf(fleet) => Ok(At { position: fleet.position(), value: fleet.relay(tenant, relay) }),
+        }
+    }
+
+    pub async fn relays(
+        &self,
+        filter: &relays::Filter,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<RelayRow>, QueryError> {
+        match self {
+            Self::Live(projections) => relays::list(projections, filter, cursor, limit).await,
+            Self::AsOf(fleet) => fleet.relays(filter, cursor, limit),
+        }
+    }
+
+    pub async fn batch(
+        &self,
+        filter: &batches::Filter,
+        batch: &BatchId,
+    ) -> Result<At<Option<BatchRow>>, QueryError> {
+        match self {
+            Self::Live(projections) => batches::get(projections, filter, batch).await,
+            Self::AsOf(fleet) => Ok(At { position: fleet.position(), value: fleet.batch(filter, batch) }),
+        }
+    }
+
+    pub async fn batches(
+        &self,
+        filter: &batches::Filter,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<BatchRow>, QueryError> {
+        match self {
+            Self::Live(projections) => batches::list(projections, filter, cursor, limit).await,
+            Self::AsOf(fleet) => fleet.batches(filter, cursor, limit),
+        }
+    }
+
+    /// With its outputs. The fleet of an instant does not hold them: `log` has the events that do.
+    pub async fn command(
+        &self,
+        log: &Log,
+        tenant: Option<&TenantId>,
+        owner: Option<&UserName>,
+        command: &CommandId,
+    ) -> Result<At<Option<CommandRow>>, Problem> {
+        let fleet = match self {
+            Self::Live(projections) => return Ok(commands::get(projections, tenant, owner, command).await?),
+            Self::AsOf(fleet) => fleet,
+        };
+        let mut value = None;
+        if let Some((mut row, spoke)) = fleet.command(tenant, owner, command) {
+            for sequence in spoke {
+                let recorded = log.event_at(*sequence).await?;
+                row.hear(&recorded.ok_or_else(|| Problem::new("log_unavailable", GONE))?);
+            }
+            value = Some(row);
+        }
+        Ok(At { position: fleet.position(), value })
+    }
+
+    /// Of one batch, without their outputs.
+    pub async fn commands(
+        &self,
+        batch: &BatchId,
+        filter: &commands::Filter,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<CommandRow>, QueryError> {
+        match self {
+            Self::Live(projections) => commands::of_batch(projections, batch, filter, cursor, limit).await,
+            Self::AsOf(fleet) => fleet.commands(batch, filter, cursor, limit),
+        }
+    }
+
+    pub async fn schedule(
+        &self,
+        filter: &schedules::Filter,
+        schedule: &ScheduleId,
+    ) -> Result<At<Option<ScheduleRow>>, QueryError> {
+        match self {
+            Self::Live(projections) => schedules::get(projections, filter, schedule).await,
+            Self::AsOf(fleet) => {
+                Ok(At { position: fleet.position(), value: fleet.schedule(filter, schedule) })
+            }
+        }
+    }
+
+    pub async fn schedules(
+        &self,
+        filter: &schedules::Filter,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<ScheduleRow>, QueryError> {
+        match self {
+            Self::Live(projections) => schedules::list(projections, filter, cursor, limit).await,
+            Self::AsOf(fleet) => fleet.schedules(filter, cursor, limit),
+        }
+    }
+
+    /// The newest ones of a schedule, newest first.
+    pub async fn runs(&self, schedule: &ScheduleId, limit: u32) -> Result<Vec<RunRow>, QueryError> {
+        match self {
+            Self::Live(projections) => {
+                Ok(schedule_runs::of_schedule(projections, schedule, limit).await?.value)
+            }
+            Self::AsOf(fleet) => Ok(fleet.runs(schedule, limit)),
+        }
+    }
+
+    /// The newest one of each of these.
+    pub async fn newest_runs<'s>(
+        &self,
+        schedules: impl IntoIterator<Item = &'s ScheduleId>,
+    ) -> Result<Vec<RunRow>, QueryError> {
+        match self {
+            Self::Live(projections) => Ok(schedule_runs::newest(projections, schedules).await?.value),
+            Self::AsOf(fleet) => Ok(fleet.newest_runs(schedules)),
         }
     }
 }

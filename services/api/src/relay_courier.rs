@@ -109,12 +109,13 @@ impl RelayCourier {
 
 fn said(row: CommandRow) -> Result<Said, CourierError> {
     let bytes = |kept: Option<Kept>| kept.map(|kept| kept.bytes).unwrap_or_default();
-    if row.status == "completed" {
-        return Ok(Said::of(row.exit_code.unwrap_or_default(), bytes(row.stdout), bytes(row.stderr)));
+    let state = row.state;
+    if state.status == "completed" {
+        return Ok(Said::of(state.exit_code.unwrap_or_default(), bytes(state.stdout), bytes(state.stderr)));
     }
     Err(CourierError {
-        class: row.class.unwrap_or_else(|| row.status.clone()),
-        reason: row.reason.unwrap_or_else(|| "the relay did not answer in time".to_owned()),
-        suggestion: row.suggestion,
+        class: state.class.unwrap_or_else(|| state.status.clone()),
+        reason: state.reason.unwrap_or_else(|| "the relay did not answer in time".to_owned()),
+        suggestion: state.suggestion,
     })
 }

@@ -1,5 +1,7 @@
 //! What do a schedule and what became of its due times look like from outside?
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use events::ids::{BatchId, ScheduleId, ServerId, TenantId, UserName};
 use events::schedule::{Run, ScheduleSet, Selector, When, Which};
@@ -155,4 +157,15 @@ impl View {
             updated_at: row.updated_at,
         }
     }
+}
+
+/// Each with what became of its newest due time, where there was one.
+pub fn views(rows: Vec<ScheduleRow>, newest: Vec<RunRow>) -> Vec<View> {
+    let mut newest: HashMap<ScheduleId, DueView> =
+        newest.into_iter().map(|run| (run.schedule_id.clone(), run.into())).collect();
+    let view = |row: ScheduleRow| {
+        let last = newest.remove(&row.schedule_id);
+        View::of(row, last)
+    };
+    rows.into_iter().map(view).collect()
 }

@@ -8,7 +8,7 @@ use events::batch::{Batch, BatchRequested};
 use events::ids::{BatchId, CommandId, TenantId};
 use projections::batches::Filter;
 use projections::commands::Filter as CommandFilter;
-use projections::{batches, commands};
+use projections::batches;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -21,6 +21,7 @@ use crate::incoming::Incoming;
 use crate::params::{PAGE_LIMIT_MAX, Params, yes_or_no};
 use crate::position;
 use crate::problem::{Problem, ProblemDetails};
+use crate::reading::AS_OF;
 use crate::routes::Listed;
 use crate::scope::Scope;
 use crate::tap::{self, From};
@@ -56,6 +57,7 @@ fn confined(caller: &Caller) -> Filter {
     params(
         ("id" = String, Path, description = "Command id"),
         ("after" = Option<u64>, Query, description = "Wait until the read model has this sequence"),
+        ("as_of" = Option<String>, Query, description = AS_OF),
     ),
     responses(
         (status = 200, body = View, headers(("Portreeve-Position" = u64))),
@@ -68,12 +70,12 @@ pub async fn show_command(
     Path(id): Path<String>,
     mut params: Params,
 ) -> Result<Response, Problem> {
-    let after = params.number("after");
+    let (after, as_of) = (params.number("after"), params.as_of());
     params.end()?;
     let unknown = || Problem::not_found("command");
     let id = CommandId::parse(id).map_err(|_| unknown())?;
-    app.caught_up(after).await?;
-    let found = commands::get(&app.projections, caller.tenant_seen(), caller.owner_seen(), &id).await?;
+    let reading = app.reading(after, as_of).await?;
+    let found = reading.command(&app.log, caller.tenant_seen(), caller.owner_seen(), &id).await?;
     Ok(position::shown(found.position, View::from(found.value.ok_or_else(unknown)?)))
 }
 
@@ -86,6 +88,7 @@ pub async fn show_command(
         ("id" = String, Path, description = "Batch id"),
         ("limit" = Option<u32>, Query, description = "Commands that are shown, 1 to 500; 500 when absent"),
         ("after" = Option<u64>, Query, description = "Wait until the read model has this sequence"),
+        ("as_of" = Option<String>, Query, description = AS_OF),
     ),
     responses(
         (status = 200, body = Whole, headers(("Portreeve-Position" = u64))),
@@ -99,14 +102,14 @@ pub async fn show(
     mut params: Params,
 ) -> Result<Response, Problem> {
     let limit = params.limit_or(PAGE_LIMIT_MAX);
-    let after = params.number("after");
+    let (after, as_of) = (params.number("after"), params.as_of());
     params.end()?;
     let unknown = || Problem::not_found("batch");
     let id = BatchId::parse(id).map_err(|_| unknown())?;
-    app.caught_up(after).await?;
-    let found = batches::get(&app.projections, &confined(&caller), &id).await?;
+    let reading = app.reading(after, as_of).await?;
+    let found = reading.batch(&confined(&caller), &id).await?;
     let batch = BatchView::from(found.value.ok_or_else(unknown)?);
-    let first = commands::of_batch(&app.projections, &id, &CommandFilter::default(), None, limit).await?;
+    let first = reading.commands(&id, &CommandFilter::default(), None, limit).await?;
     let commands = first.items.into_iter().map(View::from).collect();
     Ok(position::shown(found.position, Whole { batch, commands, next_cursor: first.next_cursor }))
 }
@@ -123,6 +126,7 @@ pub async fn show(
         ("limit" = Option<u32>, Query, description = "1 to 500; 50 when absent"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, or of the batch"),
         ("after" = Option<u64>, Query, description = "Wait until the read model has this sequence"),
+        ("as_of" = Option<String>, Query, description = AS_OF),
     ),
     responses(
         (status = 200, body = Listed<View>, headers(("Portreeve-Position" = u64))),
@@ -138,13 +142,13 @@ pub async fn list_commands(
     let filter =
         CommandFilter { status: params.parsed("status", status), ok: params.parsed("ok", yes_or_no) };
     let (limit, cursor) = params.page();
-    let after = params.number("after");
+    let (after, as_of) = (params.number("after"), params.as_of());
     params.end()?;
     let unknown = || Problem::not_found("batch");
     let id = BatchId::parse(id).map_err(|_| unknown())?;
-    app.caught_up(after).await?;
-    batches::get(&app.projections, &confined(&caller), &id).await?.value.ok_or_else(unknown)?;
-    let page = commands::of_batch(&app.projections, &id, &filter, cursor.as_deref(), limit).await?;
+    let reading = app.reading(after, as_of).await?;
+    reading.batch(&confined(&caller), &id).await?.value.ok_or_else(unknown)?;
+    let page = reading.commands(&id, &filter, cursor.as_deref(), limit).await?;
     Ok(position::page(page.map(View::from)))
 }
 
@@ -158,6 +162,7 @@ pub async fn list_commands(
         ("limit" = Option<u32>, Query, description = "1 to 500; 50 when absent"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
         ("after" = Option<u64>, Query, description = "Wait until the read model has this sequence"),
+        ("as_of" = Option<String>, Query, description = AS_OF),
     ),
     responses(
         (status = 200, body = Listed<BatchView>, headers(("Portreeve-Position" = u64))),
@@ -167,11 +172,10 @@ pub async fn list_commands(
 pub async fn list(State(app): State<App>, caller: Caller, mut params: Params) -> Result<Response, Problem> {
     let (limit, cursor) = params.page();
     let awaiting = params.parsed("status", awaiting).unwrap_or(false);
-    let after = params.number("after");
+    let (after, as_of) = (params.number("after"), params.as_of());
     params.end()?;
-    app.caught_up(after).await?;
     let filter = Filter { awaiting, ..confined(&caller) };
-    let page = batches::list(&app.projections, &filter, cursor.as_deref(), limit).await?;
+    let page = app.reading(after, as_of).await?.batches(&filter, cursor.as_deref(), limit).await?;
     Ok(position::page(page.map(BatchView::from)))
 }
 

@@ -36,7 +36,7 @@ pub async fn stdout(
     Path(id): Path<String>,
     params: Params,
 ) -> Result<Response, Problem> {
-    show(&app, &caller, &id, params, |row| row.stdout.as_ref()).await
+    show(&app, &caller, &id, params, |row| row.state.stdout.as_ref()).await
 }
 
 /// Read a command's error output
@@ -58,7 +58,7 @@ pub async fn stderr(
     Path(id): Path<String>,
     params: Params,
 ) -> Result<Response, Problem> {
-    show(&app, &caller, &id, params, |row| row.stderr.as_ref()).await
+    show(&app, &caller, &id, params, |row| row.state.stderr.as_ref()).await
 }
 
 async fn show(

@@ -7,7 +7,11 @@ use data_encoding::BASE64URL_NOPAD;
 use events::access::Access;
 use events::ids::TenantId;
 use events::user::Role;
+use projections::batches::BatchRow;
 use projections::fleet::{Both, Change, Differences};
+use projections::relays::RelayRow;
+use projections::schedule_runs::RunRow;
+use projections::schedules::ScheduleRow;
 use projections::servers::ServerRow;
 use serde::Serialize;
 use serde_json::Value;
@@ -15,12 +19,15 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::auth::Caller;
+use crate::command::BatchView;
 use crate::environment;
 use crate::params::Params;
 use crate::position;
 use crate::problem::{FieldError, Problem, ProblemDetails};
 use crate::reading::Asked;
+use crate::routes::relays;
 use crate::routes::replay_log::{missing, stored_at};
+use crate::schedule::{self, DueView};
 use crate::server;
 
 /// One thing that is not as it was.
@@ -30,12 +37,13 @@ use crate::server;
     "fields": ["status", "updated_at"], "before": {"status": "creating"}, "after": {"status": "running"},
 }))]
 pub struct Difference {
-    /// `environment`, `port`, `session`, `server` or `quota`.
+    /// `environment`, `port`, `session`, `server`, `quota`, `relay`, `schedule` or `batch`: one whose commands got further,
+    /// too.
     what: &'static str,
     id: String,
     #[schema(value_type = String)]
     tenant_id: TenantId,
-    /// `came`, `changed`, `went` (deleted, released, closed, removed) or `came_and_went`.
+    /// `came`, `changed`, `went` (deleted, released, closed, removed, revoked, ended) or `came_and_went`.
     #[schema(value_type = String)]
     change: Change,
     /// Which fields are not the same, where it was there before and after.
@@ -149,6 +157,20 @@ fn shown(found: Differences, app: &App, caller: &Caller) -> Vec<Difference> {
     }));
     all.extend(found.quotas.into_iter().filter_map(|both| {
         difference("quota", both, |row| (row.tenant.to_string(), row.tenant.clone()), json)
+    }));
+    all.extend(found.relays.into_iter().filter_map(|both| {
+        let view = |row: RelayRow| json(relays::View::from(row));
+        difference("relay", both, |row| (row.relay_id.to_string(), row.tenant.clone()), view)
+    }));
+    all.extend(found.schedules.into_iter().filter_map(|both| {
+        let view = |(row, run): (ScheduleRow, Option<RunRow>)| {
+            json(schedule::View::of(row, run.map(DueView::from)))
+        };
+        difference("schedule", both, |(row, _)| (row.schedule_id.to_string(), row.tenant.clone()), view)
+    }));
+    all.extend(found.batches.into_iter().filter_map(|both| {
+        let view = |row: BatchRow| json(BatchView::from(row));
+        difference("batch", both, |row| (row.batch_id.to_string(), row.tenant.clone()), view)
     }));
     all
 }

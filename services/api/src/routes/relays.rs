@@ -30,6 +30,8 @@ use crate::incoming::{Enrolling, Incoming};
 use crate::params::{Params, yes_or_no};
 use crate::position;
 use crate::problem::{Problem, ProblemDetails};
+use crate::readers;
+use crate::reading::AS_OF;
 use crate::relay_fields::{self, AskedShape};
 use crate::routes::Listed;
 
@@ -312,6 +314,7 @@ fn sees_relays(caller: &Caller) -> Result<(), Problem> {
         ("limit" = Option<u32>, Query, description = "1 to 500; 50 when absent"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
         ("after" = Option<u64>, Query, description = "Wait until the read model has this sequence"),
+        ("as_of" = Option<String>, Query, description = AS_OF),
     ),
     responses(
         (status = 200, body = Listed<View>, headers(("Portreeve-Position" = u64))),
@@ -326,11 +329,10 @@ pub async fn list(State(app): State<App>, caller: Caller, mut params: Params) ->
         connected: params.parsed("connected", yes_or_no),
     };
     let (limit, cursor) = params.page();
-    let after = params.number("after");
+    let (after, as_of) = (params.number("after"), params.as_of());
     params.end()?;
     sees_relays(&caller)?;
-    app.caught_up(after).await?;
-    let page = relays::list(&app.projections, &filter, cursor.as_deref(), limit).await?;
+    let page = app.reading(after, as_of).await?.relays(&filter, cursor.as_deref(), limit).await?;
     Ok(position::page(page.map(View::from)))
 }
 
@@ -340,6 +342,7 @@ pub async fn list(State(app): State<App>, caller: Caller, mut params: Params) ->
     params(
         ("id" = String, Path, description = "Relay id"),
         ("after" = Option<u64>, Query, description = "Wait until the read model has this sequence"),
+        ("as_of" = Option<String>, Query, description = AS_OF),
     ),
     responses(
         (status = 200, body = View, headers(("Portreeve-Position" = u64))),
@@ -352,12 +355,11 @@ pub async fn show(
     Path(id): Path<String>,
     mut params: Params,
 ) -> Result<Response, Problem> {
-    let after = params.number("after");
+    let (after, as_of) = (params.number("after"), params.as_of());
     params.end()?;
     let unknown = || Problem::not_found("relay");
     sees_relays(&caller).map_err(|_| unknown())?;
     let id = RelayId::parse(id).map_err(|_| unknown())?;
-    app.caught_up(after).await?;
-    let found = relays::get(&app.projections, caller.tenant_seen(), &id).await?;
+    let found = app.reading(after, as_of).await?.relay(caller.tenant_seen(), &id).await?;
     Ok(position::shown(found.position, View::from(found.value.ok_or_else(unknown)?)))
 }

@@ -11,19 +11,23 @@ use projections::port_mappings::PortMappingRow;
 use projections::quotas::QuotaRow;
 use projections::servers::ServerRow;
 use projections::sessions::SessionRow;
-use projections::{Page, QueryError, environments, port_mappings, servers, sessions};
+use projections::{
+    Page, QueryError, batches, environments, port_mappings, relays, schedules, servers, sessions,
+};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::auth::Caller;
+use crate::command::BatchView;
 use crate::environment;
 use crate::params::Params;
 use crate::position;
 use crate::problem::{FieldError, Problem, ProblemDetails};
 use crate::routes::Listed;
-use crate::routes::ports;
+use crate::routes::{ports, relays as relay};
+use crate::schedule;
 use crate::server;
 
 /// What there was, after the event of sequence `position`. Each part is a page: the rest is in the read of its kind
@@ -45,14 +49,18 @@ pub struct Then {
     servers: Listed<server::View>,
     #[schema(value_type = Listed<Value>)]
     quotas: Page<QuotaRow>,
+    relays: Listed<relay::View>,
+    schedules: Listed<schedule::View>,
+    /// With what had become of their commands by then.
+    batches: Listed<BatchView>,
 }
 
 /// Replay the log
 ///
 /// The fleet as it was at an instant: environments that were there, ports that were held, sessions that were open,
-/// servers, and quotas with what was in use. With `port` or `env` only that environment, its ports and its sessions:
-/// `?at=2026-01-02T14:05:00Z&port=30422` says who held the port. For admins (all tenants), auditors and operators
-/// (their tenant).
+/// servers, quotas with what was in use, relays, schedules, and batches with how far they were. With `port` or `env` only
+/// that environment, its ports and its sessions: `?at=2026-01-02T14:05:00Z&port=30422` says who held the port. For
+/// admins (all tenants), auditors and operators (their tenant).
 #[utoipa::path(
     get, path = "/api/audit/replay", tag = "audit",
     params(
@@ -122,6 +130,13 @@ fn whole(app: &App, caller: &Caller, fleet: &Fleet, limit: u32) -> Result<Then, 
     // whoever may ask this sees servers by their role, not by grants
     let (access, now) = (Access::default(), Utc::now());
     let view = |row: ServerRow| server::View::of(row, &access, caller, now);
+    let filter = relays::Filter { tenant: tenant.cloned(), ..Default::default() };
+    let relays = fleet.relays(&filter, None, limit)?;
+    let filter = batches::Filter { tenant: tenant.cloned(), ..Default::default() };
+    let batches = fleet.batches(&filter, None, limit)?;
+    let filter = schedules::Filter { tenant: tenant.cloned(), ..Default::default() };
+    let schedules = fleet.schedules(&filter, None, limit)?;
+    let newest = fleet.newest_runs(schedules.items.iter().map(|row| &row.schedule_id));
     Ok(Then {
         position: fleet.position(),
         time: None,
@@ -136,6 +151,18 @@ fn whole(app: &App, caller: &Caller, fleet: &Fleet, limit: u32) -> Result<Then, 
             next_cursor: servers.next_cursor,
         },
         quotas: fleet.quotas(tenant, None, limit)?,
+        relays: Listed {
+            items: relays.items.into_iter().map(relay::View::from).collect(),
+            next_cursor: relays.next_cursor,
+        },
+        schedules: Listed {
+            items: schedule::views(schedules.items, newest),
+            next_cursor: schedules.next_cursor,
+        },
+        batches: Listed {
+            items: batches.items.into_iter().map(BatchView::from).collect(),
+            next_cursor: batches.next_cursor,
+        },
     })
 }
 
@@ -166,11 +193,18 @@ fn of_environments(
         environments: Listed { items, next_cursor: None },
         ports: nothing(fleet),
         sessions: open,
-        servers: Listed { items: Vec::new(), next_cursor: None },
+        servers: none(),
         quotas: nothing(fleet),
+        relays: none(),
+        schedules: none(),
+        batches: none(),
     })
 }
 
 fn nothing<T>(fleet: &Fleet) -> Page<T> {
     Page { items: Vec::new(), next_cursor: None, position: fleet.position() }
+}
+
+fn none<T>() -> Listed<T> {
+    Listed { items: Vec::new(), next_cursor: None }
 }

@@ -1,7 +1,5 @@
 //! `/api/schedules`: what is to be run when, is it paused, and what became of it?
 
-use std::collections::HashMap;
-
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -13,7 +11,7 @@ use events::schedule::remove::remove as remove_rule;
 use events::schedule::set::{change, set};
 use events::schedule::{Schedule, ScheduleRefusal, ScheduleSet, due};
 use projections::schedules::Filter;
-use projections::{schedule_runs, schedules};
+use projections::{Page, schedules};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -25,8 +23,9 @@ use crate::incoming::Incoming;
 use crate::params::Params;
 use crate::position;
 use crate::problem::{Problem, ProblemDetails};
+use crate::reading::AS_OF;
 use crate::routes::Listed;
-use crate::schedule::{DueView, View};
+use crate::schedule::{DueView, View, views};
 use crate::schedule_fields::{self, AskedShape, ChangeShape};
 use crate::selection;
 
@@ -142,6 +141,7 @@ async fn room(app: &App, tenant: &TenantId) -> Result<(), Problem> {
         ("limit" = Option<u32>, Query, description = "1 to 500; 50 when absent"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
         ("after" = Option<u64>, Query, description = "Wait until the read model has this sequence"),
+        ("as_of" = Option<String>, Query, description = AS_OF),
     ),
     responses(
         (status = 200, body = Listed<View>, headers(("Portreeve-Position" = u64))),
@@ -150,18 +150,16 @@ async fn room(app: &App, tenant: &TenantId) -> Result<(), Problem> {
 )]
 pub async fn list(State(app): State<App>, caller: Caller, mut params: Params) -> Result<Response, Problem> {
     let (limit, cursor) = params.page();
-    let after = params.number("after");
+    let (after, as_of) = (params.number("after"), params.as_of());
     params.end()?;
-    app.caught_up(after).await?;
-    let page = schedules::list(&app.projections, &confined(&caller), cursor.as_deref(), limit).await?;
-    let ids = page.items.iter().map(|row| &row.schedule_id);
-    let newest = schedule_runs::newest(&app.projections, ids).await?.value.into_iter();
-    let mut newest: HashMap<ScheduleId, DueView> =
-        newest.map(|run| (run.schedule_id.clone(), run.into())).collect();
-    Ok(position::page(page.map(|row| {
-        let last = newest.remove(&row.schedule_id);
-        View::of(row, last)
-    })))
+    let reading = app.reading(after, as_of).await?;
+    let page = reading.schedules(&confined(&caller), cursor.as_deref(), limit).await?;
+    let newest = reading.newest_runs(page.items.iter().map(|row| &row.schedule_id)).await?;
+    Ok(position::page(Page {
+        items: views(page.items, newest),
+        next_cursor: page.next_cursor,
+        position: page.position,
+    }))
 }
 
 /// Show a schedule
@@ -172,6 +170,7 @@ pub async fn list(State(app): State<App>, caller: Caller, mut params: Params) ->
     params(
         ("id" = String, Path, description = "Schedule id"),
         ("after" = Option<u64>, Query, description = "Wait until the read model has this sequence"),
+        ("as_of" = Option<String>, Query, description = AS_OF),
     ),
     responses(
         (status = 200, body = Whole, headers(("Portreeve-Position" = u64))),
@@ -184,14 +183,14 @@ pub async fn show(
     Path(id): Path<String>,
     mut params: Params,
 ) -> Result<Response, Problem> {
-    let after = params.number("after");
+    let (after, as_of) = (params.number("after"), params.as_of());
     params.end()?;
     let unknown = || Problem::not_found("schedule");
     let id = ScheduleId::parse(id).map_err(|_| unknown())?;
-    app.caught_up(after).await?;
-    let found = schedules::get(&app.projections, &confined(&caller), &id).await?;
+    let reading = app.reading(after, as_of).await?;
+    let found = reading.schedule(&confined(&caller), &id).await?;
     let row = found.value.ok_or_else(unknown)?;
-    let runs = schedule_runs::of_schedule(&app.projections, &id, RUNS_SHOWN).await?.value;
+    let runs = reading.runs(&id, RUNS_SHOWN).await?;
     let last = runs.first().cloned().map(DueView::from);
     let runs = runs.into_iter().map(DueView::from).collect();
     Ok(position::shown(found.position, Whole { schedule: View::of(row, last), runs }))

@@ -13,14 +13,14 @@ use uuid::Uuid;
 use crate::world::{World, config, problem, world};
 
 /// What a hub says of the commands of one batch, one after the other.
-struct Hub {
+pub struct Hub {
     log: Log,
-    batch: BatchId,
-    commands: Vec<(String, ServerId)>,
+    pub batch: BatchId,
+    pub commands: Vec<(String, ServerId)>,
 }
 
 impl Hub {
-    async fn decide<R: Refusal>(
+    pub async fn decide<R: Refusal>(
         &self,
         which: usize,
         rule: impl Fn(&Command) -> Decision<<Command as Aggregate>::Event, R>,
@@ -29,7 +29,7 @@ impl Hub {
         self.log.decide::<Command, _>(&tenant, &self.commands[which].0, &cause, 0, rule).await.unwrap();
     }
 
-    async fn dispatch(&self, which: usize, via: &Via) {
+    pub async fn request(&self, which: usize) {
         let asked = CommandRequested {
             batch: self.batch.clone(),
             server: self.commands[which].1.clone(),
@@ -38,17 +38,26 @@ impl Hub {
             start_by: Utc::now() + TimeDelta::minutes(1),
         };
         self.decide(which, |state| request::request(state, asked.clone())).await;
+    }
+
+    pub async fn dispatch(&self, which: usize, via: &Via) {
+        self.request(which).await;
         let place = dispatch::Place { host: "10.0.0.1".into(), port: 22, username: "deploy".into() };
         self.decide(which, |state| dispatch::dispatch(state, via, &place, Utc::now())).await;
     }
 
-    async fn complete(&self, which: usize, via: &Via, exit_code: i32) {
-        let completed = CommandCompleted { exit_code, stdout: Output::default(), stderr: Output::default() };
+    pub async fn complete(&self, which: usize, via: &Via, exit_code: i32) {
+        self.answer(which, via, exit_code, b"").await;
+    }
+
+    pub async fn answer(&self, which: usize, via: &Via, exit_code: i32, said: &[u8]) {
+        let stdout = Output::of(said, said.len() as u64);
+        let completed = CommandCompleted { exit_code, stdout, stderr: Output::default() };
         self.decide(which, |state| answer::answer(state, via, &completed, Utc::now())).await;
     }
 }
 
-async fn begun(world: &World, servers: usize) -> Hub {
+pub async fn begun(world: &World, servers: usize) -> Hub {
     let mut ids = Vec::new();
     for number in 0..servers {
         let body = json!({"name": format!("web {number}"), "host": "127.0.0.1", "port": 22, "username": "deploy",

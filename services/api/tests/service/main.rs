@@ -5,6 +5,7 @@ mod batches;
 mod browser;
 mod closed_doors;
 mod command_approvals;
+mod commands_then;
 mod environments;
 mod evidence;
 mod idempotency;

@@ -21,14 +21,14 @@ use crate::world::{World, config, problem, world};
 
 const SOON: Duration = Duration::from_secs(20);
 
-async fn server(world: &World) -> String {
+pub async fn server(world: &World) -> String {
     let body = json!({"name": "web", "host": "127.0.0.1", "port": 22, "username": "developer",
         "password": "Right-Pass-1", "test": false});
     let made = world.admin.post("/api/servers", &body).await.unwrap().expect(201).unwrap();
     made.text("server_id").unwrap().to_owned()
 }
 
-fn in_ms(ms: i64) -> Value {
+pub fn in_ms(ms: i64) -> Value {
     json!((Utc::now() + TimeDelta::milliseconds(ms)).to_rfc3339())
 }
 
@@ -36,14 +36,14 @@ fn run_on(servers: &[&str]) -> Value {
     json!({"command": "uptime", "servers": servers})
 }
 
-async fn add(api: &Api, name: &str, at: Value, servers: &[&str]) -> String {
+pub async fn add(api: &Api, name: &str, at: Value, servers: &[&str]) -> String {
     let body = json!({"name": name, "at": at, "run": run_on(servers)});
     let made = api.post("/api/schedules", &body).await.unwrap().expect(201).unwrap();
     made.text("schedule_id").unwrap().to_owned()
 }
 
 /// So many runs are shown, newest first.
-async fn runs(api: &Api, id: &str, count: usize) -> Vec<Value> {
+pub async fn runs(api: &Api, id: &str, count: usize) -> Vec<Value> {
     harness::eventually("its due times are on record", SOON, async || {
         let shown = api.get(&format!("/api/schedules/{id}")).await.map_err(|error| error.to_string())?.body;
         let runs = shown["runs"].as_array().cloned().unwrap_or_default();
@@ -180,7 +180,7 @@ async fn while_the_run_before_goes_on_the_next_is_left_out() {
 }
 
 /// All its commands fail, as a hub would say.
-async fn end(world: &World, batch: &BatchId) {
+pub async fn end(world: &World, batch: &BatchId) {
     let asked = world.log.load::<Batch>(&default(), batch.as_str()).await.unwrap().state.requested.unwrap();
     let log = nats::connect(&config(&world.nats, "relay")).await.unwrap().log();
     for server in asked.servers {

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use crate::world::{World, asked, problem, world};
 
-async fn get(api: &Api, path: &str) -> (u64, Value) {
+/// The position of an answer, and the answer.
+pub async fn get(api: &Api, path: &str) -> (u64, Value) {
     let answer = api.get(path).await.unwrap().expect(200).unwrap();
     (answer.position.unwrap(), answer.body)
 }
@@ -58,7 +59,21 @@ async fn what_was_is_read_as_what_is() {
         ("as_of=2999-01-01T00:00:00Z".to_owned(), "in_future"),
         ("as_of=yesterday".to_owned(), "malformed"),
     ] {
-        for path in [path.as_str(), "/api/environments", "/api/servers", "/api/ports", "/api/tenants"] {
+        for path in [
+            path.as_str(),
+            "/api/environments",
+            "/api/servers",
+            "/api/ports",
+            "/api/tenants",
+            "/api/commands/cmd_1_abcdefghijkl",
+            "/api/batches",
+            "/api/batches/bat-abcdefghijkl",
+            "/api/batches/bat-abcdefghijkl/commands",
+            "/api/relays",
+            "/api/relays/rel-abcdefghijkl",
+            "/api/schedules",
+            "/api/schedules/sch-abcdefghijkl",
+        ] {
             let answer = admin.get(&format!("{path}?{query}")).await.unwrap();
             problem(&answer, 400, "parameter_invalid");
             let error = &answer.body["errors"][0];

@@ -42,6 +42,32 @@ const SERVERS: &[Column] = &[
 ];
 const QUOTAS: &[Column] =
     &[("TENANT", "tenant_id"), ("NAME", "name"), ("USED", "used"), ("LIMITS", "limits")];
+const RELAYS: &[Column] = &[
+    ("RELAY", "relay_id"),
+    ("NAME", "name"),
+    ("TENANT", "tenant_id"),
+    ("ZONE", "zone"),
+    ("CONNECTED", "connected"),
+    ("SINCE", "changed_at"),
+    ("NOW", "in_flight"),
+];
+const SCHEDULES: &[Column] = &[
+    ("SCHEDULE", "schedule_id"),
+    ("NAME", "name"),
+    ("TENANT", "tenant_id"),
+    ("BY", "by"),
+    ("STATUS", "status"),
+    ("NEXT", "next_due"),
+];
+const BATCHES: &[Column] = &[
+    ("BATCH", "batch_id"),
+    ("TENANT", "tenant_id"),
+    ("STATUS", "status"),
+    ("BY", "by"),
+    ("SERVERS", "servers"),
+    ("BEGUN", "created_at"),
+    ("COMMAND", "command"),
+];
 /// Of a replay, what is shown under which heading.
 const PARTS: &[(&str, &str, &[Column])] = &[
     ("environments", "Environments", ENVIRONMENTS),
@@ -49,6 +75,9 @@ const PARTS: &[(&str, &str, &[Column])] = &[
     ("sessions", "Sessions open", SESSIONS),
     ("servers", "Servers", SERVERS),
     ("quotas", "Quotas", QUOTAS),
+    ("relays", "Relays", RELAYS),
+    ("schedules", "Schedules", SCHEDULES),
+    ("batches", "Batches", BATCHES),
 ];
 const DIFFERENCES: &[Column] =
     &[("WHAT", "what"), ("ID", "id"), ("TENANT", "tenant_id"), ("CHANGE", "change"), ("FIELDS", "fields")];
