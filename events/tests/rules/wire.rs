@@ -27,10 +27,6 @@ fn every_event_and_version_has_a_golden_file_that_reads_and_writes_the_same() {
             );
             if version == kind.version {
                 assert_eq!(event.to_json(), golden, "{}", path.display());
-                let schema = serde_json::to_value((kind.schema)()).unwrap();
-                let validator = jsonschema::validator_for(&schema).unwrap();
-                let faults: Vec<_> = validator.iter_errors(&golden).map(|error| error.to_string()).collect();
-                assert!(faults.is_empty(), "{}: {faults:?}", path.display());
             }
         }
     }
