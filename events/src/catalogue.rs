@@ -60,8 +60,10 @@ pub struct EventType {
     pub reacts: &'static [&'static str],
     /// The tables it changes, besides `audit_log`.
     pub tables: &'static [&'static str],
-    /// JSON Schema of the payload.
+    /// JSON Schema of the payload, as it is written.
     pub schema: fn() -> Schema,
+    /// An example of the payload: the golden file of this version.
+    pub sample: &'static str,
 }
 
 macro_rules! catalogue {
@@ -167,7 +169,8 @@ macro_rules! catalogue {
             appended_by: &$by,
             reacts: &$reacts,
             tables: &$tables,
-            schema: || schemars::schema_for!($event),
+            schema: crate::schema::written::<$event>,
+            sample: include_str!(concat!("../wire/", stringify!($event), ".v", $version, ".json")),
         }),+),+];
     };
 }

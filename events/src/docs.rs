@@ -7,8 +7,9 @@ use crate::catalogue::{CATALOGUE, EventType};
 const HEAD: &str = "# The events
 
 Generated from `src/catalogue.rs` by `cargo test -p events`; do not edit. Subject: `ev.<tenant>.<kind>.<id>`.
-Every event also becomes a row of `audit_log`. The payload's JSON Schema is served at `/openapi.json`;
-an example of each stands in `wire/`.
+Every event also becomes a row of `audit_log`. `wire/` has an example of each payload, `schemas/` its JSON Schema,
+`asyncapi.json` the streams that carry them; the API serves them at `/api/events/schemas/{type}` and
+`/asyncapi.json`, and all of it for people at `/docs/events`.
 
 | kind | event | what happened | rule | appended by | reacts | tables |
 | --- | --- | --- | --- | --- | --- | --- |

@@ -1,17 +1,21 @@
 //! What surrounds an event? CloudEvents 1.0 attributes, carried as message headers and shown as JSON.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::catalogue::{Event, ReadError};
-use crate::ids::EventId;
+use crate::ids::{EventId, TenantId};
 use crate::subject::Subject;
 
 /// CloudEvents version of every envelope.
 pub const SPEC_VERSION: &str = "1.0";
 /// Attribute `source` of every envelope.
 pub const SOURCE: &str = "/portreeve";
+/// Attribute `datacontenttype` of every envelope.
+const DATA_CONTENT_TYPE: &str = "application/json";
 
 /// Who and what made a decision happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,31 +127,73 @@ impl Recorded {
 
     /// CloudEvents 1.0 JSON, as every tap shows it.
     pub fn to_cloudevent(&self) -> Value {
-        let mut shown = json!({
-            "specversion": SPEC_VERSION,
-            "id": self.meta.id,
-            "type": self.event.event_type(),
-            "source": SOURCE,
-            "subject": self.subject.to_string(),
-            "time": show_time(self.meta.time),
-            "datacontenttype": "application/json",
-            "sequence": format!("{:020}", self.seq),
-            "tenant": self.subject.tenant,
-            "kind": self.subject.kind.wire_name(),
-            "aggregateid": self.subject.id,
-            "eventversion": self.event.version().to_string(),
-            "actor": self.meta.actor,
-            "correlationid": self.meta.correlation,
-            "data": self.event.to_json(),
-        });
-        if let Some(causation) = self.meta.causation {
-            shown["causationid"] = json!(causation);
-        }
-        if let Some(traceparent) = &self.meta.traceparent {
-            shown["traceparent"] = json!(traceparent);
-        }
-        shown
+        let shown = CloudEvent {
+            specversion: SPEC_VERSION,
+            id: self.meta.id,
+            event_type: self.event.event_type(),
+            source: SOURCE,
+            subject: self.subject.to_string(),
+            time: show_time(self.meta.time),
+            datacontenttype: DATA_CONTENT_TYPE,
+            sequence: format!("{:020}", self.seq),
+            tenant: self.subject.tenant.clone(),
+            kind: self.subject.kind.wire_name(),
+            aggregateid: self.subject.id.clone(),
+            eventversion: self.event.version().to_string(),
+            actor: self.meta.actor.clone(),
+            correlationid: self.meta.correlation,
+            causationid: self.meta.causation,
+            traceparent: self.meta.traceparent.clone(),
+            data: self.event.to_json(),
+        };
+        serde_json::to_value(shown).unwrap_or(Value::Null)
     }
+}
+
+/// One event as every tap shows it: CloudEvents 1.0 as JSON, with attributes of ours beside the standard's.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct CloudEvent {
+    /// Version of CloudEvents.
+    #[schemars(extend("const" = SPEC_VERSION))]
+    specversion: &'static str,
+    /// Identity of the event: what comes again with the same id is the same event.
+    id: EventId,
+    /// What happened: `EnvRequested`. A later release may have types that a reader does not know.
+    #[serde(rename = "type")]
+    event_type: &'static str,
+    #[schemars(extend("const" = SOURCE))]
+    source: &'static str,
+    /// Where the event stands in the log: `ev.<tenant>.<kind>.<id>`.
+    subject: String,
+    /// When it was decided, in UTC with microseconds.
+    #[schemars(with = "DateTime<Utc>")]
+    time: String,
+    #[schemars(extend("const" = DATA_CONTENT_TYPE))]
+    datacontenttype: &'static str,
+    /// Position in the log as 20 digits, so that the order of texts is that of the log.
+    #[schemars(extend("pattern" = "^[0-9]{20}$"))]
+    sequence: String,
+    /// Whose it is; `_sys` for what belongs to no tenant.
+    tenant: TenantId,
+    /// The kind of thing it happened to: `env`.
+    kind: &'static str,
+    /// The id of that thing.
+    aggregateid: String,
+    /// Version of the schema of `data`; an event that was written in an older one is shown in today's.
+    #[schemars(extend("pattern" = "^[1-9][0-9]*$"))]
+    eventversion: String,
+    /// Who made it happen: `user:<name>`, `token:<id>`, `service:<name>` or `sentry:<env id>`.
+    actor: String,
+    /// The same through everything that one outside request sets in motion.
+    correlationid: Uuid,
+    /// The event that this one is a reaction to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    causationid: Option<EventId>,
+    /// W3C trace context.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<String>,
+    /// The event itself; its type says by which schema.
+    data: Value,
 }
 
 /// Message headers of an event.

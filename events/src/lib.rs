@@ -5,7 +5,10 @@
 
 pub mod access;
 pub mod aggregate;
+pub mod asyncapi;
 pub mod batch;
+pub mod breaks;
+mod cases;
 pub mod catalogue;
 pub mod command;
 pub mod credential;
@@ -13,14 +16,17 @@ pub mod decide_again;
 pub mod docs;
 pub mod env;
 pub mod envelope;
+pub mod fields;
 pub mod ids;
 pub mod login;
 pub mod ports;
 pub mod quota;
 pub mod relay;
+pub mod released;
 pub mod request;
 pub mod resources;
 pub mod schedule;
+pub mod schema;
 pub mod server;
 pub mod session;
 pub mod sign_in;

@@ -75,7 +75,13 @@ impl JsonSchema for Milli {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "number", "minimum": 0, "maximum": 1_000_000, "multipleOf": 0.001})
+        // no `multipleOf`: validators that reckon in binary fractions refuse 1.001 as a multiple of 0.001
+        json_schema!({
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1_000_000,
+            "description": "At most three decimals."
+        })
     }
 }
 

@@ -10,5 +10,7 @@ mod command_life;
 mod life;
 #[path = "rules/schedule_life.rs"]
 mod schedule_life;
+#[path = "rules/schemas.rs"]
+mod schemas;
 #[path = "rules/wire.rs"]
 mod wire;

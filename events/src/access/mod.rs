@@ -21,6 +21,7 @@ use pattern::Pattern;
 /// What one may do on a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(transform = crate::schema::open)]
 pub enum Right {
     /// Open a terminal.
     Terminal,

@@ -67,6 +67,7 @@ pub struct EnvRequested {
 /// What a port leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(transform = crate::schema::open)]
 pub enum PortPurpose {
     Ssh,
     Jupyter,
@@ -137,6 +138,7 @@ impl PodLost {
 /// Where in its life an environment is, or failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(transform = crate::schema::open)]
 pub enum Phase {
     Port,
     Credentials,
@@ -196,6 +198,7 @@ pub struct EnvFailed {
 /// Why something was asked of an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(transform = crate::schema::open)]
 pub enum RequestCause {
     /// A person or a program asked.
     Asked,

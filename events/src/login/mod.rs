@@ -20,6 +20,7 @@ use lockout::Attempts;
 /// By which door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(transform = crate::schema::open)]
 pub enum Entrance {
     DirectPort,
     Gateway,

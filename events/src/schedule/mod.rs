@@ -139,6 +139,7 @@ pub struct ScheduleSkipped {
 /// Why a due time is not begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(transform = crate::schema::open)]
 pub enum Why {
     /// Nobody looked in time.
     Missed,

@@ -15,6 +15,7 @@ pub const ACCOUNTS_MAX: usize = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(transform = crate::schema::open)]
 pub enum AccountAction {
     /// The account is there, with these keys of ours.
     Push,

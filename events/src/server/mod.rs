@@ -24,6 +24,7 @@ pub use facts::{Facts, FactsGathered};
 /// How one proves who one is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(transform = crate::schema::open)]
 pub enum Method {
     Password,
     PrivateKey,

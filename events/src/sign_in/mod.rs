@@ -31,6 +31,7 @@ pub enum Side {
 /// What somebody showed to be signed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(transform = crate::schema::open)]
 pub enum Proof {
     Password,
     /// An API token.
@@ -40,6 +41,7 @@ pub enum Proof {
 /// Why somebody was turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(transform = crate::schema::open)]
 pub enum RefusalClass {
     WrongPassword,
     /// Nobody has this name. What was typed is not kept: it may have been a password.

@@ -15,6 +15,7 @@ use crate::ids::TenantId;
 /// What somebody may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(transform = crate::schema::open)]
 pub enum Role {
     /// Everything, in every tenant.
     Admin,
@@ -29,6 +30,8 @@ pub enum Role {
 }
 
 impl Role {
+    pub const ALL: [Self; 5] = [Self::Admin, Self::Operator, Self::Developer, Self::Auditor, Self::Enroller];
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Admin => "admin",

@@ -126,7 +126,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
-    const ROLES: [Role; 5] = [Role::Admin, Role::Operator, Role::Developer, Role::Auditor, Role::Enroller];
+    const ROLES: [Role; 5] = Role::ALL;
 
     fn tenant(id: &str) -> TenantId {
         TenantId::parse(id).unwrap()

@@ -15,9 +15,12 @@ mod command_policy;
 mod correlation;
 mod due_schedules;
 mod environment;
+mod event_audience;
+mod event_pages;
 mod failures;
 mod fields;
 mod hashing;
+mod html;
 mod idempotency;
 mod incoming;
 mod jupyter;
@@ -250,6 +253,7 @@ fn router(app: &App, beside: Router) -> Router {
     let health = app.health.routes().route_layer(from_fn(problem::keep_form));
     api.merge(sockets)
         .merge(openapi::routes(openapi::document(&described)))
+        .merge(event_pages::routes())
         .merge(pages::routes())
         .with_state(app.clone())
         .merge(health)

@@ -6,8 +6,8 @@ use axum::Router;
 use axum::http::header;
 use axum::response::Html;
 use axum::routing::get;
-use events::{CATALOGUE, docs};
-use serde_json::{Map, Value, json};
+use events::schema;
+use serde_json::{Value, json};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_swagger_ui::SwaggerUi;
@@ -22,7 +22,8 @@ use crate::terminal::failure;
         description = "Dev environments with public SSH access. Every write answers with the header \
             `Portreeve-Position`; give it to a read as `?after=` and the read has it. Errors are RFC 9457 \
             problem details; their codes are explained at [/docs/errors](/docs/errors). The schemas named \
-            `Event.*` are those of the events that taps and the audit log show as `data`."
+            `Event.*` are those of the events that taps and the audit log show as `data`: for people at \
+            [/docs/events](/docs/events), the streams that carry them at [/asyncapi.json](/asyncapi.json)."
     ),
     components(schemas(ProblemDetails)),
     security(("bearer" = [])),
@@ -52,42 +53,9 @@ pub fn document(routes: &utoipa::openapi::OpenApi) -> Value {
     let mut document = serde_json::to_value(routes).unwrap_or_default();
     document["info"]["version"] = json!(env!("CARGO_PKG_VERSION"));
     if let Some(schemas) = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut) {
-        event_schemas(schemas);
+        schemas.extend(schema::components());
     }
     document
-}
-
-/// One schema an event type, and one for each definition they share.
-fn event_schemas(schemas: &mut Map<String, Value>) {
-    for row in CATALOGUE {
-        let mut schema = Value::from((row.schema)());
-        if let Some(object) = schema.as_object_mut() {
-            object.remove("$schema");
-            if let Some(Value::Object(shared)) = object.remove("$defs") {
-                for (name, mut definition) in shared {
-                    point_to_components(&mut definition);
-                    schemas.insert(format!("Event.part.{name}"), definition);
-                }
-            }
-        }
-        point_to_components(&mut schema);
-        schemas.insert(format!("Event.{}", row.name), schema);
-    }
-}
-
-fn point_to_components(schema: &mut Value) {
-    match schema {
-        Value::Object(object) => {
-            if let Some(Value::String(target)) = object.get_mut("$ref")
-                && let Some(name) = target.strip_prefix("#/$defs/")
-            {
-                *target = format!("#/components/schemas/Event.part.{name}");
-            }
-            object.values_mut().for_each(point_to_components);
-        }
-        Value::Array(values) => values.iter_mut().for_each(point_to_components),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
 }
 
 /// The pages. What they need is in the binary.
@@ -127,11 +95,6 @@ fn errors_page() -> String {
             "<tr><td><code>{code}</code></td><td>{close}</td><td>{again}</td><td>{what}</td></tr>"
         );
     }
-    page.push_str("</table><h1>Events</h1><table><tr><th>kind</th><th>event</th><th>what happened</th></tr>");
-    for row in CATALOGUE {
-        let (kind, name, what) = (row.kind.wire_name(), row.name, docs::summary(row));
-        let _infallible = write!(page, "<tr><td>{kind}</td><td><code>{name}</code></td><td>{what}</td></tr>");
-    }
     page.push_str("</table></html>");
     page
 }
@@ -139,6 +102,8 @@ fn errors_page() -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use events::CATALOGUE;
+
     use super::*;
 
     fn references(value: &Value, found: &mut Vec<String>) {
@@ -184,6 +149,8 @@ mod tests {
             ("post", "/api/environments/{id}/reset-password"),
             ("put", "/api/tenants/{id}/quota"),
             ("post", "/api/projections/{name}/rebuild"),
+            ("get", "/api/events"),
+            ("get", "/api/events/schemas/{type}"),
             ("get", "/api/audit"),
             ("get", "/api/audit/verify"),
             ("get", "/api/audit/export"),

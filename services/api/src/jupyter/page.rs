@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::head::is_page_opened;
 use crate::correlation::Correlation;
+use crate::html::escaped;
 use crate::problem::{Problem, Whole, note};
 
 const KIND: &str = "text/html; charset=utf-8";
@@ -45,10 +46,6 @@ fn text(problem: &Problem) -> String {
          <meta name=\"viewport\" content=\"width=device-width\">{again}</head>\
          <body><h1>{title}</h1><p>{detail}</p><p><code>{code}</code></p></body></html>"
     )
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod compare_log;
 pub mod connection_info;
 pub mod create_environment;
 pub mod diagnose_server;
+pub mod event_schemas;
 pub mod event_stream;
 pub mod explain_event;
 pub mod export_log;
@@ -144,6 +145,7 @@ pub fn all() -> OpenApiRouter<App> {
         .routes(routes!(people_groups::set))
         .routes(routes!(event_stream::follow))
         .routes(routes!(event_stream::follow_socket))
+        .routes(routes!(event_schemas::show))
         .routes(routes!(audit_log::list))
         .routes(routes!(verify_log::verify))
         .routes(routes!(export_log::export_bundle))

@@ -214,9 +214,16 @@ async fn every_answer_says_what_a_browser_may_do_with_it() {
     let world = world().await;
     let base = world.admin.base();
     let get = async |path: &str| Client::new().get(format!("{base}{path}")).send().await.unwrap();
-    for path in
-        ["/", "/environments/env-abcdefghijkl", "/docs/", "/docs/errors", "/api/me", "/nowhere", "/healthz"]
-    {
+    for path in [
+        "/",
+        "/environments/env-abcdefghijkl",
+        "/docs/",
+        "/docs/errors",
+        "/docs/events",
+        "/api/me",
+        "/nowhere",
+        "/healthz",
+    ] {
         let response = get(path).await;
         let headers = response.headers();
         assert_eq!(headers["x-content-type-options"], "nosniff", "{path}");

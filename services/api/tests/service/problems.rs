@@ -85,7 +85,27 @@ async fn the_api_describes_itself_offline() {
     world.admin.get("/docs/swagger-ui-bundle.js").await.unwrap().expect(200).unwrap();
     let errors = world.admin.get("/docs/errors").await.unwrap().expect(200).unwrap();
     assert!(errors.body.as_str().unwrap().contains("id=\"quota_exceeded\""));
+    let events = world.admin.get("/docs/events").await.unwrap().expect(200).unwrap();
+    assert!(events.body.as_str().unwrap().contains("id=\"EnvRequested\""));
     let metrics = world.admin.get("/metrics").await.unwrap().expect(200).unwrap();
     let metrics = metrics.body.as_str().unwrap();
     assert!(metrics.contains("portreeve_api_answers_total{route=\"/openapi.json\""), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_are_told_how_events_look_without_a_token() {
+    let world = world().await;
+    let get = |path: &str| Client::new().get(format!("{}{path}", world.admin.base()));
+    let json = async |path: &str| get(path).send().await.unwrap().json::<Value>().await.unwrap();
+    let schema = json("/api/events/schemas/EnvRequested").await;
+    assert_eq!((&schema["title"], &schema["type"]), (&json!("EnvRequested"), &json!("object")));
+    assert_eq!(json("/api/events/schemas/EnvRequested.v1").await, schema);
+    assert_eq!(json("/api/events/schemas/CloudEvent").await["title"], "CloudEvent");
+    failed(get("/api/events/schemas/EnvPainted"), 404, "not_found").await;
+    failed(get("/api/events/schemas/EnvRequested.v2"), 404, "not_found").await;
+    let document = json("/asyncapi.json").await;
+    assert_eq!(document["asyncapi"], "3.0.0");
+    assert_eq!(document["channels"]["eventSocket"]["address"], "/ws/events");
+    let described = &document["components"]["schemas"]["Event.EnvRequested"]["properties"];
+    assert_eq!(described["name"], schema["properties"]["name"]);
 }

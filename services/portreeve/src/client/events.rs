@@ -1,7 +1,9 @@
-//! `portreeve events tap`: what happens, as it happens? Reconnects where it left off.
+//! `portreeve events`: what happens, as it happens, and how does it read? `tap` reconnects where it left off; `schema`
+//! and `asyncapi` ask nobody.
 
 use std::time::Duration;
 
+use ::events::{asyncapi, schema};
 use futures_util::StreamExt;
 use serde_json::Value;
 
@@ -32,6 +34,14 @@ pub struct EventsArgs {
 enum Events {
     /// Print events as they happen, one a line, until Ctrl-C
     Tap(TapArgs),
+    /// Print the JSON Schema of an event's data, or all of them by their names
+    Schema {
+        /// Type, or type and version: EnvRequested, EnvRequested.v1; CloudEvent is the envelope
+        #[arg(value_name = "TYPE")]
+        asked: Option<String>,
+    },
+    /// Print the AsyncAPI document of the event streams
+    Asyncapi,
 }
 
 #[derive(Debug, clap::Args)]
@@ -55,8 +65,17 @@ struct TapArgs {
 
 impl EventsArgs {
     pub async fn run(self) -> Result<(), ClientError> {
-        let Events::Tap(tap) = self.what;
-        tap.run(&self.target.connect()?, self.target.json).await
+        let document = match self.what {
+            Events::Tap(tap) => return tap.run(&self.target.connect()?, self.target.json).await,
+            Events::Schema { asked: Some(asked) } => schema::find(&asked).ok_or_else(|| {
+                let all = "`portreeve events schema` prints all that are written";
+                ClientError::Usage(format!("there is no event type {asked:?} to show: {all}"))
+            })?,
+            Events::Schema { asked: None } => Value::from_iter(schema::all()),
+            Events::Asyncapi => asyncapi::document(),
+        };
+        table::print_json(&document);
+        Ok(())
     }
 }
 

@@ -92,3 +92,17 @@ fn a_client_command_says_what_it_lacks() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot reach http://127.0.0.1:1"));
 }
+
+#[test]
+fn what_events_look_like_is_said_without_asking_anybody() {
+    let printed = |words: &[&str]| -> serde_json::Value {
+        let output = portreeve(words, &[]);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let one = printed(&["events", "schema", "EnvRequested"]);
+    assert_eq!(one["title"], "EnvRequested");
+    assert_eq!(printed(&["events", "schema"])["EnvRequested.v1"], one);
+    assert_eq!(printed(&["events", "asyncapi"])["asyncapi"], "3.0.0");
+    refused(&["events", "schema", "EnvPainted"], &[], "EnvPainted");
+}
