@@ -34,4 +34,5 @@ mod time_travel;
 mod tls;
 mod tokens;
 mod validation;
+mod what_if;
 mod world;
