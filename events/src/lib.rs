@@ -37,6 +37,7 @@ pub mod tenant;
 mod testing;
 pub mod token;
 pub mod user;
+pub mod what_if;
 
 pub use aggregate::{Aggregate, AggregateEvent, Decision};
 pub use catalogue::{CATALOGUE, Event, Kind, ReadError};

@@ -17,8 +17,32 @@ pub const LOCK_DURATION_S: i64 = 30 * 60;
 /// More addresses than this are not remembered; the one that failed longest ago is forgotten.
 pub const SOURCES_MAX: usize = 10_000;
 
-pub fn window() -> TimeDelta {
-    TimeDelta::seconds(LOCK_WINDOW_S)
+/// The thresholds. Every entrance decides by the default; a what-if by others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockoutPolicy {
+    /// This many failures close the entrances; at least one.
+    pub failures: usize,
+    /// Failures longer ago than this do not count.
+    pub window_s: i64,
+    /// How long an address stays closed.
+    pub locked_s: i64,
+}
+
+impl Default for LockoutPolicy {
+    fn default() -> Self {
+        Self { failures: LOCK_FAILURES_MAX, window_s: LOCK_WINDOW_S, locked_s: LOCK_DURATION_S }
+    }
+}
+
+impl LockoutPolicy {
+    pub fn window(&self) -> TimeDelta {
+        TimeDelta::seconds(self.window_s)
+    }
+
+    /// What failed longer ago than this closes nothing any more.
+    pub fn remembered(&self) -> TimeDelta {
+        TimeDelta::seconds(self.window_s.saturating_add(self.locked_s))
+    }
 }
 
 /// Whether a failure of this class is a guess at a password.
@@ -37,15 +61,25 @@ pub fn source_of(ip: IpAddr) -> IpAddr {
 /// The failures that still count, per address.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Attempts {
+    policy: LockoutPolicy,
     failures: BTreeMap<IpAddr, VecDeque<DateTime<Utc>>>,
 }
 
 impl Attempts {
+    /// None yet, under these thresholds.
+    pub fn under(policy: LockoutPolicy) -> Self {
+        Self { policy, failures: BTreeMap::new() }
+    }
+
+    pub fn policy(&self) -> LockoutPolicy {
+        self.policy
+    }
+
     pub fn failed(&mut self, ip: IpAddr, at: DateTime<Utc>) {
         let source = source_of(ip);
         let times = self.failures.entry(source).or_default();
         times.push_back(at);
-        if times.len() > LOCK_FAILURES_MAX {
+        if times.len() > self.policy.failures {
             times.pop_front();
         }
         if self.failures.len() > SOURCES_MAX {
@@ -62,13 +96,14 @@ impl Attempts {
 
     /// Failures of this address that count now.
     pub fn count(&self, ip: IpAddr, now: DateTime<Utc>) -> usize {
-        let times = self.failures.get(&source_of(ip));
-        times.map_or(0, |times| times.iter().filter(|at| now - **at < window()).count())
+        let (times, window) = (self.failures.get(&source_of(ip)), self.policy.window());
+        times.map_or(0, |times| times.iter().filter(|at| now - **at < window).count())
     }
 
     /// Every failure that counts now, with its address.
     pub fn counting(&self, now: DateTime<Utc>) -> impl Iterator<Item = (IpAddr, DateTime<Utc>)> {
-        let recent = move |at: &&DateTime<Utc>| now - **at < window();
+        let window = self.policy.window();
+        let recent = move |at: &&DateTime<Utc>| now - **at < window;
         self.failures
             .iter()
             .flat_map(move |(ip, times)| times.iter().filter(recent).map(move |at| (*ip, *at)))
@@ -78,8 +113,8 @@ impl Attempts {
     pub fn closed_until(&self, ip: IpAddr, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let times = self.failures.get(&source_of(ip))?;
         let (first, last) = (times.front()?, times.back()?);
-        let due = times.len() >= LOCK_FAILURES_MAX && *last - *first < window();
-        let until = *last + TimeDelta::seconds(LOCK_DURATION_S);
+        let due = times.len() >= self.policy.failures && *last - *first < self.policy.window();
+        let until = *last + TimeDelta::seconds(self.policy.locked_s);
         (due && until > now).then_some(until)
     }
 
@@ -154,6 +189,21 @@ mod tests {
         assert_eq!(locked_until(&locked, ip(), t(4 + LOCK_DURATION_S)), None);
         past.push((7, LoginUnlocked { ip: Some(ip()) }.into()));
         assert_eq!(locked_until(&given(past), ip(), t(8)), None);
+    }
+
+    #[test]
+    fn other_thresholds_close_earlier_and_for_less() {
+        let policy = LockoutPolicy { failures: 2, window_s: 10, locked_s: 60 };
+        let ends = |seconds: &[i64], now| {
+            let mut attempts = Attempts::under(policy);
+            seconds.iter().for_each(|second| attempts.failed(ip(), t(*second)));
+            attempts.closed_until(ip(), t(now))
+        };
+        assert_eq!(ends(&[0], 1), None);
+        assert_eq!(ends(&[0, 9], 10), Some(t(69)));
+        assert_eq!(ends(&[0, 9], 69), None, "it is over");
+        assert_eq!(ends(&[0, 10], 11), None, "too far apart");
+        assert_eq!(LockoutPolicy::default(), Attempts::default().policy());
     }
 
     #[test]

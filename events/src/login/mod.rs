@@ -156,7 +156,8 @@ impl Aggregate for Login {
                     }
                     None => self.locks.clear(),
                 }
-                self.unlocked.retain(|_, since| at - *since < lockout::window());
+                let window = self.attempts.policy().window();
+                self.unlocked.retain(|_, since| at - *since < window);
                 self.unlocked.insert(source, at);
             }
         }

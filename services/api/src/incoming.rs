@@ -58,6 +58,18 @@ impl FromRequest<App> for Enrolling {
     }
 }
 
+/// A question that is too long for a query: it changes nothing, so whoever may read may ask it.
+pub struct Asking(pub Incoming);
+
+impl FromRequest<App> for Asking {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let caller = authenticate(app, request.headers()).await?;
+        Incoming::of(caller, request).await.map(Self)
+    }
+}
+
 impl Incoming {
     async fn of(caller: Caller, request: Request) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();

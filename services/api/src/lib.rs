@@ -56,6 +56,7 @@ mod terminal;
 mod tls;
 mod user_agent;
 mod watch;
+mod what_if_fields;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -158,6 +158,7 @@ mod tests {
             ("get", "/api/audit/diff"),
             ("get", "/api/audit/explain/{event_id}"),
             ("get", "/api/audit/timeline"),
+            ("post", "/api/audit/what-if"),
             ("get", "/api/ports"),
             ("post", "/api/audit/anchor"),
             ("get", "/api/environments/{id}/recordings"),

@@ -81,7 +81,8 @@ impl App {
     }
 }
 
-fn problem(parameter: &str, error: TravelError) -> Problem {
+/// What is told of an instant that a query parameter named.
+pub fn problem(parameter: &str, error: TravelError) -> Problem {
     match error {
         TravelError::NotYet { .. } | TravelError::Future { .. } => {
             let detail = error.to_string();

@@ -1,8 +1,8 @@
 //! What vouches for the log? A chain of hashes over its messages as they are stored, anchored by signatures; and who
 //! checks it: the log that is there, or a bundle of it without any server.
 //!
-//! [`run`] is the service that writes anchors; [`live`], [`export`] and [`offline`] are for those who ask. Knows nothing
-//! of HTTP.
+//! [`run`] is the service that writes anchors; [`live`], [`export`], [`offline`], [`time_travel`] and [`what_if`] are for
+//! those who ask. Knows nothing of HTTP.
 
 pub mod chain;
 pub mod check;
@@ -22,6 +22,7 @@ pub mod record;
 mod testing;
 pub mod time_travel;
 pub mod verdict;
+pub mod what_if;
 pub mod wishes;
 mod witness;
 

@@ -56,6 +56,7 @@ pub mod tokens;
 pub mod unlock;
 pub mod users;
 pub mod verify_log;
+pub mod what_if;
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -153,6 +154,7 @@ pub fn all() -> OpenApiRouter<App> {
         .routes(routes!(compare_log::diff))
         .routes(routes!(explain_event::explain))
         .routes(routes!(explain_event::timeline))
+        .routes(routes!(what_if::ask))
         .routes(routes!(anchor_log::anchor))
         .routes(routes!(anchor_log::keys, anchor_log::rotate))
         .routes(routes!(projections::list))

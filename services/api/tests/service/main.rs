@@ -36,4 +36,5 @@ mod time_travel;
 mod tls;
 mod tokens;
 mod validation;
+mod what_if;
 mod world;

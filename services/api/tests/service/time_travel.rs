@@ -12,7 +12,7 @@ pub async fn get(api: &Api, path: &str) -> (u64, Value) {
 }
 
 /// Creates an environment and waits for it to run; answers its id and a sequence at which it did.
-async fn running(world: &World, api: &Api, name: &str) -> (String, u64) {
+pub async fn running(world: &World, api: &Api, name: &str) -> (String, u64) {
     let made = api.post("/api/environments", &asked(name)).await.unwrap().expect(202).unwrap();
     let id = made.text("env_id").unwrap().to_owned();
     let path = format!("/api/environments/{id}");

@@ -2,6 +2,7 @@
 
 use super::audit_evidence::{ExportArgs, VerifyArgs};
 use super::audit_time::{DiffArgs, ExplainArgs, ReplayArgs, TimelineArgs};
+use super::audit_what_if::WhatIfArgs;
 use super::env::{done, items, show_all};
 use super::table::{self, Column};
 use super::{ClientError, Target};
@@ -49,6 +50,8 @@ pub enum Audit {
     Explain(ExplainArgs),
     /// Everything about one environment, person, server or address
     Timeline(TimelineArgs),
+    /// What another lockout, quota or allow-list would have decided in a period
+    WhatIf(WhatIfArgs),
     /// Verify the log that is there, or a bundle without any server
     Verify(VerifyArgs),
     /// Write the log with what vouches for it into a file
@@ -70,6 +73,7 @@ pub const VERBS: &[&str] = &[
     "diff",
     "explain",
     "timeline",
+    "what-if",
     "verify",
     "export",
     "anchor",
@@ -115,6 +119,7 @@ impl AuditArgs {
             Audit::Diff(diff) => diff.run(target).await,
             Audit::Explain(explain) => explain.run(target).await,
             Audit::Timeline(timeline) => timeline.run(target).await,
+            Audit::WhatIf(what_if) => what_if.run(target).await,
             Audit::Verify(verify) => verify.run(target).await,
             Audit::Export(export) => export.run(target).await,
             Audit::Anchor => {

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod audit_evidence;
 mod audit_time;
+mod audit_what_if;
 pub mod batch;
 pub mod env;
 pub mod env_create;
