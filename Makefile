@@ -47,6 +47,7 @@ run: build ## build, and run everything on this machine until Ctrl-C; UP="--port
 test: web ## the whole suite; the environment image gets a sentry of the same debug build
 	@tests/browser/install.sh
 	@tests/relays/install.sh
+	@tests/taps/install.sh
 	cargo build --locked --workspace --bins
 	deploy/image/build.sh --sentry $(target)/debug/sentry
 	cargo test --locked --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)

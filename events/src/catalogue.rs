@@ -10,6 +10,7 @@ use crate::command::*;
 use crate::credential::*;
 use crate::env::*;
 use crate::login::*;
+use crate::nats_tap::*;
 use crate::ports::*;
 use crate::quota::*;
 use crate::relay::*;
@@ -301,6 +302,10 @@ catalogue! {
     Token "token" TokenEvent {
         TokenIssued 1, rule "token/issue.rs", by ["api"], reacts [], tables ["tokens"];
         TokenRevoked 1, rule "token/revoke.rs", by ["api"], reacts [], tables ["tokens"];
+    }
+    NatsTap "nats_tap" NatsTapEvent {
+        NatsTapIssued 1, rule "nats_tap/issue.rs", by ["api"], reacts ["taps"], tables ["nats_taps"];
+        NatsTapRevoked 1, rule "nats_tap/revoke.rs", by ["api"], reacts ["taps"], tables ["nats_taps"];
     }
     Request "request" RequestEvent {
         RequestAccepted 1, rule "request/accept.rs", by ["api"], reacts [], tables [];

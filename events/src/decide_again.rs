@@ -23,6 +23,7 @@ use crate::env::{
 };
 use crate::envelope::Recorded;
 use crate::login::{LoginEvent, lockout, record, unlock};
+use crate::nats_tap::{self, NatsTapEvent};
 use crate::ports::{PortEvent, allocate, block, release};
 use crate::quota::{QuotaEvent, claim};
 use crate::relay::{Relay, RelayConnected, RelayEvent, connect, rotate_key::rotate_key};
@@ -154,6 +155,10 @@ pub fn decide_again(past: &[Recorded], decided: &Recorded) -> Decided {
         Event::Token(event) => match event.clone() {
             TokenEvent::TokenIssued(asked) => case.on(|state| crate::token::issue::issue(state, asked)),
             TokenEvent::TokenRevoked(_) => case.on(crate::token::revoke::revoke),
+        },
+        Event::NatsTap(event) => match event.clone() {
+            NatsTapEvent::NatsTapIssued(asked) => case.on(|state| nats_tap::issue::issue(state, asked)),
+            NatsTapEvent::NatsTapRevoked(_) => case.on(nats_tap::revoke::revoke),
         },
         Event::Request(RequestEvent::RequestAccepted(asked)) => {
             case.on(|state| accept::accept(state, asked.clone()))

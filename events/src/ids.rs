@@ -108,6 +108,9 @@ id!(
     /// `sgn-` and 12 lower-case base32 characters.
     SignInId, "sign-in id", is_token, TOKEN_RULE);
 id!(
+    /// `tap-` and 12 lower-case base32 characters.
+    NatsTapId, "tap id", is_token, TOKEN_RULE);
+id!(
     /// A login name of the control plane (not of a Unix account).
     UserName, "user name", is_login_name, LOGIN_NAME_RULE);
 id!(
@@ -225,6 +228,12 @@ impl SignInId {
 impl TokenId {
     pub fn from_seed(seed: &Uuid) -> Self {
         Self(format!("tok-{}", base32_of(seed, 12)))
+    }
+}
+
+impl NatsTapId {
+    pub fn from_seed(seed: &Uuid) -> Self {
+        Self(format!("tap-{}", base32_of(seed, 12)))
     }
 }
 

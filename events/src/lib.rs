@@ -19,6 +19,7 @@ pub mod envelope;
 pub mod fields;
 pub mod ids;
 pub mod login;
+pub mod nats_tap;
 pub mod ports;
 pub mod quota;
 pub mod relay;

@@ -15,7 +15,12 @@ pub struct Config {
 }
 
 /// The users that `server.conf` knows: `setup`, and one a service.
-pub const USERS: [&str; 7] = ["setup", "api", "provisioner", "projector", "audit", "gateway", "relay"];
+pub const USERS: [&str; 8] =
+    ["setup", "api", "provisioner", "projector", "audit", "gateway", "relay", "taps"];
+
+/// Name of the environment variable from which the server reads whose word it believes about everybody else:
+/// [`crate::Issuer::public`] of the password of `taps`.
+pub const ISSUER_VARIABLE: &str = "PORTREEVE_NATS_TAPS_ISSUER";
 
 /// Name of the environment variable from which the server reads a user's password.
 pub fn password_variable(user: &str) -> String {

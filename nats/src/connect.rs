@@ -11,8 +11,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::anchors::Anchors;
 use crate::cache::Cache;
+use crate::callout::Callout;
 use crate::chunks::Chunks;
 use crate::config::Config;
+use crate::followers::{Followers, Positions};
+use crate::issuer::Issuer;
 use crate::log::Log;
 use crate::master_keys::MasterKeys;
 use crate::outputs::Outputs;
@@ -204,6 +207,27 @@ impl Connection {
 
     pub fn anchors(&self) -> Anchors {
         Anchors::new(self.client.clone(), self.api)
+    }
+
+    /// Where those are in the log who follow it by NATS; as the user `taps`.
+    pub fn followers(&self) -> Followers {
+        Followers::new(self.client.clone(), self.jetstream.clone())
+    }
+
+    /// How far they have come; as the user `api`.
+    pub fn positions(&self) -> Positions {
+        Positions::new(self.client.clone(), self.api)
+    }
+
+    /// Answers the server when it asks who somebody is; as the user `taps`.
+    pub fn callout(&self, issuer: Issuer) -> Callout {
+        Callout::new(self.client.clone(), issuer)
+    }
+
+    /// Whether the server has an account for each service. Where everything is one account, nobody can be let in to
+    /// see only their own.
+    pub fn has_accounts(&self) -> bool {
+        self.api == Api::Mapped
     }
 
     /// Says that this hub is there, and hears of the others; see [`Presence`].

@@ -21,12 +21,23 @@ impl Log {
     pub async fn follow(
         &self,
         next: impl Fn() -> u64,
+        take: impl FnMut(&Tailed),
+        shutdown: CancellationToken,
+    ) {
+        self.follow_those(Vec::new(), next, take, shutdown).await;
+    }
+
+    /// Likewise those of these subjects.
+    pub async fn follow_those(
+        &self,
+        subjects: Vec<String>,
+        next: impl Fn() -> u64,
         mut take: impl FnMut(&Tailed),
         shutdown: CancellationToken,
     ) {
         let endless = async {
             loop {
-                let mut tail = self.tail(Start::Sequence(next()), Vec::new());
+                let mut tail = self.tail(Start::Sequence(next()), subjects.clone());
                 let broken = loop {
                     match tail.next_chunk(CHUNK_MAX, CHUNK_WAIT).await {
                         Ok(chunk) => chunk.iter().for_each(|tailed| {

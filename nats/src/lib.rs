@@ -4,12 +4,15 @@
 
 pub mod anchors;
 mod cache;
+pub mod callout;
 mod chunks;
 pub mod config;
 pub mod connect;
 mod delivery;
 mod follow;
+pub mod followers;
 mod history;
+pub mod issuer;
 pub mod log;
 pub mod master_keys;
 pub mod outputs;
@@ -23,11 +26,15 @@ pub mod tail;
 pub mod topology;
 pub mod vault;
 mod wire;
+pub mod ways;
 pub mod worker;
 
 pub use anchors::{Anchors, AnchorsError, AuditBell, StoredRecord};
-pub use config::{Config, USERS, password_variable, quoted};
+pub use callout::{Admission, Callout, CalloutError, Knock, Knocks};
+pub use config::{Config, ISSUER_VARIABLE, USERS, password_variable, quoted};
 pub use connect::{ConnectError, Connection, connect};
+pub use followers::{Connected, Followers, FollowersError, Position, Positions};
+pub use issuer::Issuer;
 pub use log::{AppendError, DecideError, Decided, Loaded, Log, LogError};
 pub use master_keys::{MasterKeys, MasterKeysError};
 pub use outputs::{OutputError, OutputId, Outputs};
@@ -38,6 +45,7 @@ pub use stored::{Stored, StoredReader};
 pub use tail::{Raw, Start, Tail, TailError, Tailed};
 pub use topology::TopologyError;
 pub use vault::{Vault, VaultError};
+pub use ways::{Way, inbox_prefix};
 pub use worker::{Outcome, WorkError, Worker};
 
 /// The server's configuration: the same for tests, the embedded server and the cluster.

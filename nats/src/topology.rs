@@ -36,6 +36,15 @@ const OUTPUTS_BYTES_MAX: i64 = 1 << 30;
 /// An output's chunks are removed by the server after so many days, and by nobody before.
 pub const OUTPUTS_KEPT_DAYS: u64 = 30;
 
+/// What was handed out by a tap comes again when it was not acknowledged in so long.
+const TAP_ACK_WAIT: Duration = Duration::from_secs(60);
+/// Events handed out by a tap and not acknowledged.
+const TAP_ACK_PENDING_MAX: i64 = 1_000;
+/// Events of one request, requests that wait at once, and for how long.
+const TAP_BATCH_MAX: i64 = 1_000;
+const TAP_REQUESTS_MAX: i64 = 64;
+const TAP_REQUEST_WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// The durable consumers, named as the service that works.
 pub const WORKERS: &[&str] = &["provisioner"];
 
@@ -156,6 +165,24 @@ fn consumer(name: &str, replicas: usize) -> pull::Config {
         max_deliver: -1,
         max_ack_pending: ACK_PENDING_MAX,
         num_replicas: replicas,
+        ..pull::Config::default()
+    }
+}
+
+/// The place where one tap is.
+pub(crate) fn tap(name: &str, subjects: Vec<String>) -> pull::Config {
+    pull::Config {
+        durable_name: Some(name.to_owned()),
+        name: Some(name.to_owned()),
+        filter_subjects: subjects,
+        deliver_policy: DeliverPolicy::All,
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: TAP_ACK_WAIT,
+        max_deliver: -1,
+        max_ack_pending: TAP_ACK_PENDING_MAX,
+        max_batch: TAP_BATCH_MAX,
+        max_waiting: TAP_REQUESTS_MAX,
+        max_expires: TAP_REQUEST_WAIT_MAX,
         ..pull::Config::default()
     }
 }

@@ -23,6 +23,13 @@ pub(crate) const STORED_PREFIX: &str = "stored.";
 pub(crate) const RECORDING_PREFIX: &str = "rec.";
 pub(crate) const OUTPUT_PREFIX: &str = "out.";
 
+/// The server asks who somebody is; of those who answer one is asked.
+pub(crate) const CALLOUT: &str = "$SYS.REQ.USER.AUTH";
+pub(crate) const CALLOUT_QUEUE: &str = "taps";
+/// Who is connected, and out with them; as `server.conf` maps it for the service that lets them in.
+pub(crate) const CONNECTIONS: &str = "SERVERS.CONNZ";
+pub(crate) const DISCONNECT_PREFIX: &str = "SERVERS.KICK.";
+
 /// Where records about the log are published to; one literal subject, so that they have one order.
 pub(crate) const ANCHOR_SUBJECT: &str = "anchor.log";
 /// The bell of who writes them.
@@ -32,6 +39,8 @@ pub(crate) const AUDIT_BELL: &str = "bell.audit";
 pub(crate) const WRONG_LAST_SEQUENCE: u32 = 10071;
 /// The same, on a replicated stream with an append under way.
 pub(crate) const WRONG_LAST_SEQUENCE_UNKNOWN: u32 = 10164;
+/// There is no such consumer.
+pub(crate) const CONSUMER_NOT_FOUND: u32 = 10014;
 /// An append with this message id is under way.
 pub(crate) const DUPLICATE_IN_PROCESS: u32 = 10158;
 pub(crate) const STATUS_END_OF_BATCH: u16 = 204;

@@ -187,6 +187,7 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
             | Event::User(_)
             | Event::SignIn(_)
             | Event::Token(_)
+            | Event::NatsTap(_)
             | Event::Request(_) => {}
         }
     }

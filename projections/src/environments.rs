@@ -142,6 +142,7 @@ impl FromRow<'_, PgRow> for EnvironmentRow {
             port.map(u16::try_from).transpose().map_err(|error| decode_error(column, error))
         };
         let allow_list: Vec<String> = row.try_get("allow_list")?;
+        let ranges = allow_list.iter().map(|range| range.parse()).collect::<Result<_, _>>();
         Ok(Self {
             env_id: get_parsed(row, "env_id")?,
             tenant: get_parsed(row, "tenant")?,
@@ -156,11 +157,7 @@ impl FromRow<'_, PgRow> for EnvironmentRow {
             jupyter: row.try_get("jupyter")?,
             ssh_port: port("ssh_port")?,
             jupyter_port: port("jupyter_port")?,
-            allow_list: allow_list
-                .iter()
-                .map(|range| range.parse())
-                .collect::<Result<_, _>>()
-                .map_err(|error: ipnet::AddrParseError| decode_error("allow_list", error))?,
+            allow_list: ranges.map_err(|error: ipnet::AddrParseError| decode_error("allow_list", error))?,
             ttl_s: get_parsed_option(row, "ttl_s")?,
             expires_at: row.try_get("expires_at")?,
             idle_s: get_parsed_option(row, "idle_s")?,
@@ -284,6 +281,7 @@ fn change(recorded: &Recorded) -> Option<&EnvEvent> {
         | Event::Batch(_)
         | Event::Command(_)
         | Event::Schedule(_)
+        | Event::NatsTap(_)
         | Event::Request(_) => None,
     }
 }

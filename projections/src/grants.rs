@@ -146,6 +146,7 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
             | Event::User(_)
             | Event::Token(_)
             | Event::SignIn(_)
+            | Event::NatsTap(_)
             | Event::Request(_) => {}
         }
     }

@@ -28,6 +28,7 @@ pub mod environments;
 pub mod fleet;
 pub mod grants;
 pub mod logins;
+pub mod nats_taps;
 pub mod port_mappings;
 pub mod quotas;
 pub mod rebuild;

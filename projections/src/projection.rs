@@ -6,8 +6,8 @@ use sqlx::PgConnection;
 
 use crate::columns::RowError;
 use crate::{
-    audit_log, batches, commands, environments, grants, logins, port_mappings, quotas, recordings, relays,
-    schedules, servers, sessions, ssh_keys, tokens, users,
+    audit_log, batches, commands, environments, grants, logins, nats_taps, port_mappings, quotas, recordings,
+    relays, schedules, servers, sessions, ssh_keys, tokens, users,
 };
 
 pub(crate) type Feed =
@@ -55,6 +55,7 @@ projections! {
     audit_log 2 ["audit_log"];
     users 1 ["users"];
     tokens 1 ["tokens"];
+    nats_taps 1 ["nats_taps"];
 }
 
 /// There is no projection of this name.

@@ -75,6 +75,7 @@ fn change(recorded: &Recorded) -> Option<&ServerEvent> {
         | Event::User(_)
         | Event::Token(_)
         | Event::SignIn(_)
+        | Event::NatsTap(_)
         | Event::Request(_) => None,
     }
 }

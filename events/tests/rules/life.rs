@@ -203,6 +203,7 @@ fn fold_all(history: &[(Event, DateTime<Utc>)]) {
             Kind::User => fold::<events::user::User>(history),
             Kind::SignIn => fold::<events::sign_in::SignIn>(history),
             Kind::Token => fold::<events::token::Token>(history),
+            Kind::NatsTap => fold::<events::nats_tap::NatsTap>(history),
             Kind::Request => fold::<events::request::Request>(history),
         }
     }

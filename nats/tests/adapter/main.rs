@@ -7,6 +7,8 @@ mod permissions;
 mod recordings;
 mod stand;
 mod tail;
+mod tap_stage;
+mod taps;
 mod topology;
 mod vault;
 mod worker;

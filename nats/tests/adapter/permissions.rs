@@ -6,13 +6,14 @@ use std::time::Duration;
 use async_nats::Client;
 use events::credential::SecretRef;
 use events::{CATALOGUE, Kind};
+use futures_util::StreamExt;
 use futures_util::future::join_all;
 use harness::nats::{NatsServer, password_of};
+use nats::USERS;
 use serde_json::{Value, json};
 
 use crate::stand::*;
 
-const USERS: [&str; 7] = ["setup", "api", "provisioner", "projector", "audit", "gateway", "relay"];
 const STREAMS: [&str; 6] = ["EVENTS", "PARKED", "KV_VAULT", "RECORDINGS", "OUTPUTS", "ANCHORS"];
 /// A refused publish has no answer.
 const NO_ANSWER: Duration = Duration::from_millis(400);
@@ -92,10 +93,11 @@ async fn no_service_can_change_empty_or_delete_a_stream() {
     for name in USERS {
         let client = raw(&server, name).await;
         for (stream, prefix) in STREAMS.iter().flat_map(|s| [(*s, "LOG.API"), (*s, "$JS.API")]) {
-            // The two rights that exist: emptying the vault, and making consumers.
+            // The rights that exist: emptying the vault, and making consumers, who lets taps in but those of workers.
             let allowed = |request: &str| match name {
                 "provisioner" => request == "LOG.API.STREAM.PURGE.KV_VAULT",
                 "setup" => request.starts_with("LOG.API.CONSUMER.CREATE.EVENTS."),
+                "taps" => request == "LOG.API.CONSUMER.CREATE.EVENTS.push",
                 _ => false,
             };
             let attempts = attacks(stream, prefix).into_iter().filter(|(request, _)| !allowed(request));
@@ -139,23 +141,33 @@ async fn no_service_can_have_a_message_sent_where_it_may_not() {
     assert_eq!(info(&watcher, "EVENTS").await, before);
 }
 
-/// Setup makes consumers; one that delivers to the server's API, or as if it were an event, is tried.
+/// Setup and taps make consumers; one that delivers to the server's API, or as if it were an event, is tried, and one
+/// that takes the place of a worker.
 #[tokio::test(flavor = "multi_thread")]
-async fn setup_cannot_aim_a_consumer_at_the_log() {
+async fn nobody_can_aim_a_consumer_at_the_log() {
     let server = seeded().await;
-    let setup = raw(&server, "setup").await;
-    let (before, targets) =
-        (info(&setup, "EVENTS").await, ["$JS.API.STREAM.DELETE.EVENTS", "ev.acme.port.forged"]);
-    for (number, target) in targets.into_iter().enumerate() {
-        let consumer = json!({ "stream_name": "EVENTS", "config": {
-            "name": format!("aimed-{number}"), "deliver_subject": target, "ack_policy": "none",
-            "deliver_policy": "all", "headers_only": true,
-        }});
-        let request = format!("LOG.API.CONSUMER.CREATE.EVENTS.aimed-{number}");
-        setup.request(request, consumer.to_string().into()).await.unwrap();
+    let watcher = raw(&server, "setup").await;
+    let before = info(&watcher, "EVENTS").await;
+    for name in ["setup", "taps"] {
+        let client = raw(&server, name).await;
+        for (number, target) in ["$JS.API.STREAM.DELETE.EVENTS", "ev.acme.port.forged"].iter().enumerate() {
+            let consumer = json!({ "stream_name": "EVENTS", "config": {
+                "name": format!("{name}-{number}"), "deliver_subject": target, "ack_policy": "none",
+                "deliver_policy": "all", "headers_only": true,
+            }});
+            let request = format!("LOG.API.CONSUMER.CREATE.EVENTS.{name}-{number}");
+            client.request(request, consumer.to_string().into()).await.unwrap();
+        }
     }
+    let worker = json!({ "stream_name": "EVENTS", "config": {
+        "durable_name": "provisioner", "ack_policy": "explicit", "filter_subject": "ev.nobody.env.*",
+    }});
+    let request = "LOG.API.CONSUMER.CREATE.EVENTS.provisioner";
+    let taps = raw(&server, "taps").await;
+    let answer = tokio::time::timeout(NO_ANSWER, taps.request(request, worker.to_string().into())).await;
+    assert!(!matches!(answer, Ok(Ok(_))), "{answer:?}");
     tokio::time::sleep(NO_ANSWER * 3).await;
-    assert_eq!(info(&setup, "EVENTS").await, before);
+    assert_eq!(info(&watcher, "EVENTS").await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -337,6 +349,27 @@ async fn the_bell_of_audit_is_rung_by_the_api() {
         all.insert(String::from_utf8_lossy(&wish).into_owned());
     }
     assert_eq!(all, BTreeSet::from(["api".to_owned()]));
+}
+
+/// Who is connected, out with them, and the questions of who somebody is: for who lets people in alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_servers_are_asked_and_ask_who_lets_taps_in() {
+    let server = seeded().await;
+    for name in USERS {
+        let client = raw(&server, name).await;
+        let asked = client.request("SERVERS.CONNZ", "{}".into());
+        let answered = matches!(tokio::time::timeout(NO_ANSWER * 3, asked).await, Ok(Ok(_)));
+        let mut questions = client.subscribe("$SYS.REQ.USER.AUTH").await.unwrap();
+        client.flush().await.unwrap();
+        let nobody = async_nats::ConnectOptions::with_user_and_password("nobody".into(), "x".into());
+        let (refused, question) = tokio::join!(
+            nobody.connect(server.url()),
+            tokio::time::timeout(NO_ANSWER, questions.next())
+        );
+        assert!(refused.is_err());
+        let lets_in = name == "taps";
+        assert_eq!((answered, matches!(question, Ok(Some(_)))), (lets_in, lets_in), "{name}");
+    }
 }
 
 /// The attacks are real: an administrator of the account LOG, whom only this test makes, succeeds.

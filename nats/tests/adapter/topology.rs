@@ -74,6 +74,8 @@ async fn a_password_may_look_like_anything() {
     for password in ["0123", "12k", "true", "$HOME", "a\"b\\c", "# x", "{}", "'"] {
         let variables =
             nats::USERS.iter().map(|user| (nats::password_variable(user), nats::quoted(password)));
+        let issuer = nats::Issuer::of(&password.into());
+        let variables = variables.chain([(nats::ISSUER_VARIABLE.to_owned(), nats::quoted(issuer.public()))]);
         let server = NatsServer::start(nats::SERVER_CONF, variables.collect()).await.unwrap();
         for user in nats::USERS {
             let options = async_nats::ConnectOptions::with_user_and_password(user.into(), password.into());

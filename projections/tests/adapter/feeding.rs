@@ -6,7 +6,10 @@ use events::access::Access;
 use events::batch::{Answer, Batch};
 use events::command::{Command, CommandEvent, Via};
 use events::env::{Env, PortPurpose, Status};
-use events::ids::{BatchId, CommandId, EnvId, RelayId, ScheduleId, ServerId, TenantId, TokenId, UserName};
+use events::ids::{
+    BatchId, CommandId, EnvId, NatsTapId, RelayId, ScheduleId, ServerId, TenantId, TokenId, UserName,
+};
+use events::nats_tap::NatsTap;
 use events::ports::{Port, parse_port_id};
 use events::quota::Quota;
 use events::relay::Relay;
@@ -196,6 +199,16 @@ async fn assert_people(projections: &Projections, log: &[Recorded]) {
         assert_eq!(
             (row.revoked_at.is_some(), row.expires_at, row.owner),
             (fold.revoked, issued.expires_at, issued.owner)
+        );
+    }
+    for subject in Story::subjects(log, Kind::NatsTap) {
+        let fold: NatsTap = Story::fold(log, &subject);
+        let id = NatsTapId::parse(subject.id.as_str()).unwrap();
+        let row = nats_taps::get(projections, Some(&subject.tenant), &id).await.unwrap().value.unwrap();
+        let issued = fold.issued.unwrap();
+        assert_eq!(
+            (row.revoked_at.is_some(), row.kinds, row.issued_by),
+            (fold.revoked, issued.kinds.into_iter().collect(), issued.by)
         );
     }
 }

@@ -7,8 +7,9 @@ use events::credential::{CredentialEvent, KeysAttached, PasswordIssued, SecretRe
 use events::env::{
     self, Env, EnvFailed, EnvProgressed, InnerDoor, Phase, PodCreated, PortBound, PortPurpose, RequestCause,
 };
-use events::ids::{EnvId, SessionId, TenantId, TokenId};
+use events::ids::{EnvId, NatsTapId, SessionId, TenantId, TokenId};
 use events::login::{Entrance, LoginFailed, LoginLocked, LoginSucceeded, LoginUnlocked, LoginsRefused};
+use events::nats_tap::{self, NatsTap, NatsTapIssued};
 use events::ports::{self, Port, PortAllocated, PortBlocked, port_id};
 use events::quota::{self, Quota, QuotaSet};
 use events::session::{
@@ -321,6 +322,17 @@ impl Story {
                     UserRegistered { tenant: tenant.clone(), role: Role::Developer, password_ref: secret };
                 user::register::register(state, asked)
             }),
+            27 if which.is_multiple_of(5) => {
+                let id = NatsTapId::from_seed(&Uuid::from_u128(which.into()));
+                self.decide::<NatsTap, _>(tenant, id.as_str(), |state, _| {
+                    if state.issued.is_some() {
+                        return nats_tap::revoke::revoke(state);
+                    }
+                    let kinds = ["env", "session"].map(str::to_owned).into();
+                    let issued = NatsTapIssued { name: "dw".into(), kinds, by: owner, digest: "00".into() };
+                    nats_tap::issue::issue(state, issued)
+                });
+            }
             27 => {
                 let id = TokenId::from_seed(&Uuid::from_u128((which % 8).into()));
                 self.decide::<Token, _>(&system, id.as_str(), |state, now| {

@@ -22,6 +22,7 @@ use crate::jupyter::Jupyter;
 use crate::live::Live;
 use crate::login_keys::LoginKeys;
 use crate::metrics::Metrics;
+use crate::nats_taps::NatsTaps;
 use crate::rate_limits::RateLimits;
 use crate::sign_ins::SignIns;
 use crate::terminal::shells::Terminals;
@@ -40,6 +41,7 @@ pub struct Parts {
     /// What was.
     pub time_travel: TimeTravel,
     pub live: Live,
+    pub nats_taps: NatsTaps,
     pub health: Health,
     pub metrics: Metrics,
     pub login_keys: LoginKeys,

@@ -58,7 +58,8 @@ impl FromRequest<App> for Enrolling {
     }
 }
 
-/// A question that is too long for a query: it changes nothing, so whoever may read may ask it.
+/// A question that is too long for a query, or the wish to read by another way: nothing of anybody's changes, so whoever
+/// may read may ask.
 pub struct Asking(pub Incoming);
 
 impl FromRequest<App> for Asking {

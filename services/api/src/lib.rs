@@ -28,6 +28,7 @@ mod limits;
 mod live;
 mod login_keys;
 mod metrics;
+mod nats_taps;
 mod openapi;
 mod overdue_accounts;
 mod pages;
@@ -83,6 +84,7 @@ use crate::app::{App, Parts, Shown};
 pub use crate::bootstrap::{BootstrapError, DEFAULT_TENANT, administrator_token, bootstrap};
 use crate::jupyter::Jupyter;
 pub use crate::jupyter::{JupyterSettings, JupyterUrl};
+pub use crate::nats_taps::NatsTapsAt;
 pub use crate::rate_limits::{Rate, Rates};
 use crate::tls::Tls;
 pub use crate::tls::TlsFiles;
@@ -111,6 +113,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     pub rates: Rates,
     pub jupyter: JupyterSettings,
+    /// What those are told who may follow by NATS.
+    pub nats_taps: NatsTapsAt,
     /// Served beside the API on the same address: Socket.IO for relays, where this process has it.
     pub beside: Router,
 }
@@ -167,6 +171,7 @@ pub async fn serve(
     let anchors = connection.anchors();
     let app = App::new(Parts {
         live: live::Live::new(&log).await?,
+        nats_taps: nats_taps::NatsTaps::new(&connection, config.nats_taps),
         way_in: WayIn::new(log.clone(), vault.clone()),
         visits: Visits::new(log.clone()),
         refusals: Arc::new(Refusals::new(log.clone(), "service:api")),

@@ -80,6 +80,7 @@ pub const CODES: &[Code] = &[
     row("too_many_members", StatusCode::CONFLICT, "There are too many groups or members"),
     row("too_many_schedules", StatusCode::CONFLICT, "The tenant has too many schedules"),
     row("too_many_pending", StatusCode::CONFLICT, "Too many relays wait to be accepted"),
+    row("too_many_taps", StatusCode::CONFLICT, "The tenant has too many taps of NATS"),
     row("relay_revoked", StatusCode::CONFLICT, "The relay was revoked"),
     row("key_shown_before", StatusCode::CONFLICT, "A key is shown once"),
     row("token_shown_before", StatusCode::CONFLICT, "A token is shown once"),
@@ -108,6 +109,7 @@ pub const CODES: &[Code] = &[
     row("audit_unavailable", StatusCode::SERVICE_UNAVAILABLE, "Nobody writes anchors"),
     row("log_unavailable", StatusCode::SERVICE_UNAVAILABLE, "The event log is not reachable"),
     row("read_model_unavailable", StatusCode::SERVICE_UNAVAILABLE, "The read model is not reachable"),
+    row("nats_taps_unavailable", StatusCode::SERVICE_UNAVAILABLE, "NATS cannot let anybody in here"),
     row("port_pool_exhausted", StatusCode::SERVICE_UNAVAILABLE, "No port is free"),
     row("read_model_behind", StatusCode::GATEWAY_TIMEOUT, "The read model is not there yet"),
     row("reset_not_confirmed", StatusCode::GATEWAY_TIMEOUT, "The environment has not confirmed yet"),
@@ -384,6 +386,7 @@ mod tests {
     use events::env::EnvRefusal;
     use events::ids::UserName;
     use events::login::LoginRefusal;
+    use events::nats_tap::NatsTapRefusal;
     use events::login::come_in::AddressRefusal;
     use events::quota::QuotaRefusal;
     use events::relay::RelayRefusal;
@@ -411,6 +414,10 @@ mod tests {
             Box::new(AddressRefusal::NotAllowed { ip: Ipv4Addr::LOCALHOST.into() }),
             Box::new(AddressRefusal::Locked { until: Default::default() }),
             Box::new(quota),
+            Box::new(NatsTapRefusal::NotFound),
+            Box::new(NatsTapRefusal::Stays(text())),
+            Box::new(NatsTapRefusal::NoKinds),
+            Box::new(NatsTapRefusal::ShownBefore),
             Box::new(BatchRefusal::NotFound),
             Box::new(RelayRefusal::NotFound),
             Box::new(RelayRefusal::ShownBefore),

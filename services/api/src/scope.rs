@@ -151,6 +151,7 @@ impl Scope {
             | Event::Server(_)
             | Event::Access(_)
             | Event::Relay(_)
+            | Event::NatsTap(_)
             | Event::Request(_) => {
                 return Ok(Whose { tenant: Some(tenant.clone()), owner: None });
             }
@@ -200,6 +201,7 @@ async fn look_up(app: &App, tenant: &TenantId, kind: Kind, id: &str) -> Result<W
         | Kind::Server
         | Kind::Access
         | Kind::Relay
+        | Kind::NatsTap
         | Kind::Request => {
             let env = app.log.load::<Env>(tenant, id).await?.state;
             Whose { tenant: Some(tenant.clone()), owner: env.owner().cloned() }
@@ -243,6 +245,7 @@ fn of_environment(event: &Recorded, tenant: &TenantId, env: &EnvId) -> bool {
             | Event::Batch(_)
             | Event::Command(_)
             | Event::Schedule(_)
+            | Event::NatsTap(_)
             | Event::Request(_) => false,
         }
 }
@@ -267,6 +270,7 @@ fn of_batch(event: &Recorded, tenant: &TenantId, id: &BatchId, commands: &HashSe
             | Kind::User
             | Kind::SignIn
             | Kind::Token
+            | Kind::NatsTap
             | Kind::Request => false,
         }
 }

@@ -335,6 +335,7 @@ impl Reader {
             | Kind::Batch
             | Kind::Command
             | Kind::Schedule
+            | Kind::NatsTap
             | Kind::Request => false,
         }
     }

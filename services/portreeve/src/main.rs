@@ -12,6 +12,7 @@ mod http_args;
 mod kept;
 mod kube_args;
 mod leftovers;
+mod nats_issuer;
 mod nats_server;
 mod postgres;
 mod relay_service;
@@ -20,6 +21,7 @@ mod settings;
 mod setup;
 mod ssh_args;
 mod standalone;
+mod taps_args;
 mod tools;
 mod up;
 mod up_settings;
@@ -58,10 +60,13 @@ enum Command {
     Setup(setup::SetupArgs),
     /// Print the first administrator's token, which derives from PORTREEVE_MASTER_KEY
     AdminToken,
+    /// Print the public key that a NATS server of your own needs, which derives from PORTREEVE_NATS_PASSWORD_TAPS
+    NatsIssuer,
     Api(standalone::ApiArgs),
     Provisioner(standalone::ProvisionerArgs),
     Projector(standalone::ProjectorArgs),
     Gateway(standalone::GatewayArgs),
+    Taps(standalone::TapsServiceArgs),
     Agent(agent_args::AgentArgs),
     Sentry(sentry::config::Config),
 }
@@ -133,6 +138,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             Ok(args.check()?.run().await?)
         }
         Command::AdminToken => Ok(admin_token::print()?),
+        Command::NatsIssuer => Ok(nats_issuer::print()?),
         Command::Api(args) => {
             args.common.log.init(LOG_ALONE);
             Ok(args.check()?.run(kit::shutdown::on_signal()?).await?)
@@ -142,6 +148,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
             Ok(args.check()?.run(kit::shutdown::on_signal()?).await?)
         }
         Command::Projector(args) => {
+            args.common.log.init(LOG_ALONE);
+            Ok(args.check()?.run(kit::shutdown::on_signal()?).await?)
+        }
+        Command::Taps(args) => {
             args.common.log.init(LOG_ALONE);
             Ok(args.check()?.run(kit::shutdown::on_signal()?).await?)
         }

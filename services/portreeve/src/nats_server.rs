@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use crate::children::Spec;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::kept::Kept;
+use crate::taps_args::WebsocketListener;
 use crate::{leftovers, tools};
 
 pub const NAME: &str = "nats-server";
@@ -39,10 +40,16 @@ pub fn users() -> BTreeSet<String> {
         .collect()
 }
 
-/// What to run so that the server listens on this port of 127.0.0.1.
-pub fn prepare(data: &DataDir, kept: &Kept, port: u16) -> Result<Spec, NatsServerError> {
+/// What to run so that the server listens on this port of 127.0.0.1, and on WebSockets where somebody wants them.
+pub fn prepare(
+    data: &DataDir,
+    kept: &Kept,
+    port: u16,
+    websocket: Option<&WebsocketListener>,
+) -> Result<Spec, NatsServerError> {
     let program = tools::nats_server()?;
-    data.write(CONFIGURATION, nats::SERVER_CONF)?;
+    let listens = websocket.map(WebsocketListener::configuration).unwrap_or_default();
+    data.write(CONFIGURATION, &format!("{}{listens}", nats::SERVER_CONF))?;
     let configuration = data.join(CONFIGURATION);
     let store = data.join("nats/store");
     let mut env: Vec<(String, OsString)> = vec![
@@ -53,6 +60,8 @@ pub fn prepare(data: &DataDir, kept: &Kept, port: u16) -> Result<Spec, NatsServe
     for (user, password) in kept.nats_users() {
         env.push((format!("{PASSWORD_PREFIX}{}", user.to_ascii_uppercase()), quoted(password)));
     }
+    let issuer = nats::Issuer::of(&kept.nats_password("taps").unwrap_or_default());
+    env.push((nats::ISSUER_VARIABLE.to_owned(), quoted(issuer.public())));
     let spec = Spec {
         name: NAME,
         command: vec![program.into(), "-c".into(), configuration.clone().into()],
@@ -83,7 +92,7 @@ mod tests {
     #[test]
     fn every_user_of_ours_is_in_the_configuration() {
         let users = users();
-        for needed in ["setup", "api", "provisioner", "projector"] {
+        for needed in ["setup", "api", "provisioner", "projector", "taps"] {
             assert!(users.contains(needed), "{needed} is not in {users:?}");
         }
     }

@@ -13,6 +13,7 @@ use crate::kube_args::{Compute, ExposureArgs, KubeArgs, KubeExposure};
 use crate::serving::{DRAIN_WITHIN, Services, ServingError};
 use crate::settings::{self, BadSetting, LogArgs, PortRange};
 use crate::ssh_args::SshArgs;
+use crate::taps_args::TapsArgs;
 use crate::up_settings::{image, master_keys};
 
 /// A gateway that is alone waits for nobody but its people.
@@ -99,6 +100,8 @@ pub struct ApiArgs {
     #[arg(long, env = "PORTREEVE_WAIT_S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=60))]
     wait_s: u64,
     #[command(flatten)]
+    taps: TapsArgs,
+    #[command(flatten)]
     http: HttpArgs,
 }
 
@@ -125,6 +128,7 @@ impl ApiArgs {
             trusted_proxies: http.trusted_proxies,
             rates: api::Rates::default(),
             jupyter: http.jupyter,
+            nats_taps: self.taps.at(&self.common.nats),
             beside: axum::Router::new(),
         };
         Ok(Standalone { config, health_listen: self.common.health_listen })
@@ -170,6 +174,29 @@ impl Standalone<audit::Config> {
         let served = health.clone();
         let run = |drain| audit::run(config, health, drain);
         alone("audit", self.health_listen, served, shutdown, DRAIN_WITHIN, run).await
+    }
+}
+
+/// Let in those who follow the events by NATS
+#[derive(Debug, clap::Args)]
+pub struct TapsServiceArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+impl TapsServiceArgs {
+    pub fn check(self) -> Result<Standalone<taps::Config>, BadSetting> {
+        let config = taps::Config { nats: self.common.nats_config("taps")? };
+        Ok(Standalone { config, health_listen: self.common.health_listen })
+    }
+}
+
+impl Standalone<taps::Config> {
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), StandaloneError> {
+        let (config, health) = (self.config, Health::default());
+        let served = health.clone();
+        let run = |drain| taps::run(config, health, drain);
+        alone("taps", self.health_listen, served, shutdown, DRAIN_WITHIN, run).await
     }
 }
 

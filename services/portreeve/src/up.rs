@@ -19,6 +19,7 @@ use crate::kept::{Kept, KeptError, Ports};
 use crate::nats_server::{self, NatsServerError};
 use crate::postgres::{self, PostgresError};
 use crate::serving::{DRAIN_WITHIN, Services, ServingError};
+use crate::taps_args::WebsocketListener;
 use crate::up_settings::{Engine, NATS_USERS, Nats, UpSettings};
 
 /// How long the services may take to say that they are ready.
@@ -169,7 +170,8 @@ impl Start<'_> {
         let (nats_url, nats_passwords) = match &self.settings.nats {
             Nats::External { url, passwords } => (url.clone(), passwords.clone()),
             Nats::Embedded => {
-                let spec = nats_server::prepare(self.data, kept, ports.nats)?;
+                let websocket = self.settings.nats_websocket.as_ref();
+                let spec = nats_server::prepare(self.data, kept, ports.nats, websocket)?;
                 self.keep(spec)?;
                 let password = |user| Some((user, kept.nats_password(user)?));
                 let passwords = NATS_USERS.into_iter().filter_map(password).collect();
@@ -316,6 +318,7 @@ impl Start<'_> {
             trusted_proxies: self.settings.http.trusted_proxies.clone(),
             rates: api::Rates::default(),
             jupyter: self.settings.http.jupyter.clone(),
+            nats_taps: self.taps_at(reached),
             beside: relays.routes(),
         };
         services.start("api", |drain| api::run(api, health.clone(), drain));
@@ -343,7 +346,17 @@ impl Start<'_> {
         };
         services.start("relay", |drain| relay::run(relay, relays, health.clone(), drain));
         services.start("audit", |drain| audit::run(audit, health.clone(), drain));
+        let taps = taps::Config { nats: self.nats_config(reached, "taps") };
+        services.start("taps", |drain| taps::run(taps, health.clone(), drain));
         services
+    }
+
+    /// As this process reaches the server, unless people are told otherwise.
+    fn taps_at(&self, reached: &Reached) -> api::NatsTapsAt {
+        let mut at = self.settings.taps.at(&reached.nats_url);
+        let own = self.settings.nats_websocket.as_ref();
+        at.websocket_url = at.websocket_url.or_else(|| own.map(WebsocketListener::url));
+        at
     }
 
     fn provisioner(
@@ -395,7 +408,7 @@ impl Start<'_> {
             ended = services.first_end() => return Err(ended.into()),
             ready = self.unless_given_up(http) => ready?,
         }
-        self.ready("services", "projector, provisioner, api, gateway, relay, audit");
+        self.ready("services", "projector, provisioner, api, gateway, relay, audit, taps");
         Ok(())
     }
 }

@@ -12,9 +12,11 @@ use crate::kube_args::{Compute, KubeArgs, KubeExposure};
 use crate::settings::{self, BadSetting, LogArgs, PortRange};
 use crate::ssh_args::{SshArgs, SshSettings};
 use crate::standalone::AnchorArgs;
+use crate::taps_args::{TapsArgs, WebsocketListener};
 
 /// The services of `up` that have a NATS user of their own, and who makes the streams.
-pub const NATS_USERS: [&str; 7] = ["setup", "api", "provisioner", "projector", "gateway", "relay", "audit"];
+pub const NATS_USERS: [&str; 8] =
+    ["setup", "api", "provisioner", "projector", "gateway", "relay", "audit", "taps"];
 
 /// Services end together, within [`crate::serving::DRAIN_WITHIN`].
 const SSH_DRAIN_MAX_S: u64 = 10;
@@ -62,6 +64,11 @@ pub struct UpArgs {
     /// An external NATS instead of the embedded one; passwords in PORTREEVE_NATS_PASSWORD_<USER>
     #[arg(long, env = "PORTREEVE_NATS_URL", value_parser = settings::nats_url)]
     nats: Option<String>,
+    /// Where the embedded NATS serves WebSockets to those who follow the events; nowhere if not given
+    #[arg(long, env = "PORTREEVE_NATS_WEBSOCKET_LISTEN", value_name = "ADDRESS", value_parser = settings::listen_address)]
+    nats_websocket_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    taps: TapsArgs,
     /// Copies of each stream: 3 on a cluster
     #[arg(long, env = "PORTREEVE_NATS_REPLICAS", default_value_t = 1, value_parser = replicas)]
     nats_replicas: usize,
@@ -127,6 +134,8 @@ pub struct UpSettings {
     pub port_quarantine_s: u64,
     pub engine: Engine,
     pub nats: Nats,
+    pub nats_websocket: Option<WebsocketListener>,
+    pub taps: TapsArgs,
     pub nats_replicas: usize,
     pub database_url: Option<SecretString>,
     pub master_keys: Option<MasterKeys>,
@@ -146,16 +155,16 @@ impl UpArgs {
             return Err(BadSetting::new("--ssh-listen (PORTREEVE_SSH_LISTEN)", why));
         }
         let http = self.http.check()?;
-        if let Some(taken) =
-            http.jupyter.listen.filter(|listen| [self.listen, self.ssh_listen].contains(listen))
-        {
-            let why = format!("{taken} is --listen or --ssh-listen already");
+        let taken = [self.listen, self.ssh_listen];
+        if let Some(listen) = http.jupyter.listen.filter(|listen| taken.contains(listen)) {
+            let why = format!("{listen} is --listen or --ssh-listen already");
             return Err(BadSetting::new("--jupyter-listen (PORTREEVE_JUPYTER_LISTEN)", why));
         }
         if self.nats.is_none() && self.nats_replicas != 1 {
             let why = "the embedded server is one; name a cluster with --nats";
             return Err(BadSetting::new("--nats-replicas (PORTREEVE_NATS_REPLICAS)", why));
         }
+        let nats_websocket = websocket(self.nats_websocket_listen, self.nats.is_some(), &taken, &http)?;
         let exposure = self.kube.exposure.kube_exposure;
         let (engine, gateway_only) = match self.compute {
             Compute::Containers => (engine(self.container_host)?, false),
@@ -173,6 +182,8 @@ impl UpArgs {
             engine,
             gateway_only,
             nats: nats(self.nats)?,
+            nats_websocket,
+            taps: self.taps,
             master_keys: master_keys()?,
             data_dir: self.data_dir,
             listen: self.listen,
@@ -204,6 +215,24 @@ fn engine(named: Option<String>) -> Result<Engine, BadSetting> {
             .map_err(|why| BadSetting::new("DOCKER_HOST", format!("{host:?}: {why}"))),
         Ok(_) | Err(_) => Ok(Engine::ToBeFound),
     }
+}
+
+/// The WebSockets of a server of somebody else are theirs.
+fn websocket(
+    listen: Option<SocketAddr>,
+    external: bool,
+    taken: &[SocketAddr],
+    http: &HttpSettings,
+) -> Result<Option<WebsocketListener>, BadSetting> {
+    let Some(address) = listen else { return Ok(None) };
+    let why = if external {
+        "that is for the embedded server; configure your own, and say --nats-taps-websocket-url".to_owned()
+    } else if taken.contains(&address) || http.jupyter.listen == Some(address) {
+        format!("{address} is another listener's already")
+    } else {
+        return Ok(Some(WebsocketListener { address, tls: http.tls.clone() }));
+    };
+    Err(BadSetting::new("--nats-websocket-listen (PORTREEVE_NATS_WEBSOCKET_LISTEN)", why))
 }
 
 fn nats(url: Option<String>) -> Result<Nats, BadSetting> {
@@ -289,6 +318,9 @@ mod tests {
             (vec!["--container-host", "ssh://x"], "--container-host"),
             (vec!["--nats", "http://x"], "--nats"),
             (vec!["--nats", "nats://127.0.0.1:1"], "PORTREEVE_NATS_PASSWORD_SETUP"),
+            (vec!["--nats-websocket-listen", "127.0.0.1:8080"], "--nats-websocket-listen"),
+            (vec!["--nats-taps-url", "http://x"], "--nats-taps-url"),
+            (vec!["--nats-taps-websocket-url", "http://x"], "--nats-taps-websocket-url"),
             (vec!["--nats-replicas", "3"], "--nats-replicas"),
             (vec!["--database-url", "mysql://x"], "--database-url"),
             (vec!["--sweep-interval-s", "0"], "--sweep-interval-s"),

@@ -134,6 +134,7 @@ impl Desk {
             | Event::User(_)
             | Event::SignIn(_)
             | Event::Token(_)
+            | Event::NatsTap(_)
             | Event::Request(_) => {}
         }
     }

@@ -173,6 +173,7 @@ impl Dispatcher {
             | Event::User(_)
             | Event::SignIn(_)
             | Event::Token(_)
+            | Event::NatsTap(_)
             | Event::Request(_) => {}
         }
     }

@@ -16,7 +16,10 @@ const READY_WAIT_MAX: Duration = Duration::from_secs(20);
 /// Ports tried: another program may take a free one first.
 const PORTS_TRIED_MAX: usize = 5;
 /// Users of the product's configuration.
-const USERS: [&str; 7] = ["setup", "api", "provisioner", "projector", "audit", "gateway", "relay"];
+const USERS: [&str; 8] =
+    ["setup", "api", "provisioner", "projector", "audit", "gateway", "relay", "taps"];
+/// The public key that derives from the password of `taps` (`portreeve nats-issuer`).
+const TAPS_ISSUER: &str = "AC3ND44Q56EOBKC226XJTSOGRNRSBV6Q3F7E47JRY3UGJE6EERPFFYII";
 
 /// A real server. It survives nothing on purpose: [`NatsServer::kill`] is `kill -9`.
 pub struct NatsServer {
@@ -46,11 +49,12 @@ impl NatsServer {
 
     /// Starts a server with the product's configuration; each user's password is [`password_of`].
     pub async fn start_with_users(conf: &str) -> anyhow::Result<Self> {
-        let variables = USERS.iter().map(|user| {
+        let password = |user: &&str| {
             let name = format!("PORTREEVE_NATS_PASSWORD_{}", user.to_uppercase());
             (name, format!("\"{}\"", password_of(user)))
-        });
-        Self::start(conf, variables.collect()).await
+        };
+        let issuer = ("PORTREEVE_NATS_TAPS_ISSUER".to_owned(), format!("\"{TAPS_ISSUER}\""));
+        Self::start(conf, USERS.iter().map(password).chain([issuer]).collect()).await
     }
 
     /// `nats://127.0.0.1:<port>`

@@ -47,6 +47,8 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ),
     ("provisioner", &["events", "nats", "kit"], &["harness"]),
     ("projector", &["events", "nats", "projections", "kit"], &["harness"]),
+    // who follows the events by NATS itself
+    ("taps", &["events", "nats", "kit"], &[]),
     ("sentry", &["events", "kit"], &["harness"]),
     // the one place where services meet in one process
     (
@@ -63,6 +65,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
             "provisioner",
             "projector",
             "audit",
+            "taps",
             "sentry",
         ],
         &["harness"],

@@ -25,6 +25,7 @@ pub mod lockouts;
 pub mod login;
 pub mod logins;
 pub mod mark_job;
+pub mod nats_taps;
 pub mod people_groups;
 pub mod ports;
 pub mod progress;
@@ -147,6 +148,8 @@ pub fn all() -> OpenApiRouter<App> {
         .routes(routes!(event_stream::follow))
         .routes(routes!(event_stream::follow_socket))
         .routes(routes!(event_schemas::show))
+        .routes(routes!(nats_taps::add, nats_taps::list))
+        .routes(routes!(nats_taps::show, nats_taps::revoke))
         .routes(routes!(audit_log::list))
         .routes(routes!(verify_log::verify))
         .routes(routes!(export_log::export_bundle))

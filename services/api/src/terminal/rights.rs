@@ -126,6 +126,7 @@ fn concerns(event: &Recorded, shell: &Arc<Shell>) -> bool {
             | ServerEvent::AccountChangeAsked(_)
             | ServerEvent::AccountChangeEnded(_),
         )
+        | Event::NatsTap(_)
         | Event::Request(_) => false,
     }
 }

@@ -11,6 +11,7 @@ mod evidence;
 mod idempotency;
 mod isolation;
 mod jupyter;
+mod nats_taps;
 mod outages;
 mod problems;
 mod quota;

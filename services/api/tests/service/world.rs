@@ -107,6 +107,7 @@ pub async fn world_with(change: impl FnOnce(&mut api::Config)) -> World {
         rates: api::Rates::default(),
         // any port
         jupyter: api::JupyterSettings { listen: Some(([127, 0, 0, 1], 0).into()), url: None },
+        nats_taps: api::NatsTapsAt { url: nats.url(), websocket_url: None },
         beside: axum::Router::new(),
     };
     change(&mut api);

@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use serde_json::Value;
 
 use super::http::Http;
+use super::nats_tap::NatsTap;
 use super::sse::{Parser, SseEvent};
 use super::{ClientError, Target, table};
 
@@ -42,6 +43,11 @@ enum Events {
     },
     /// Print the AsyncAPI document of the event streams
     Asyncapi,
+    /// Let programs follow the events by NATS itself
+    NatsTap {
+        #[command(subcommand)]
+        what: NatsTap,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -67,6 +73,7 @@ impl EventsArgs {
     pub async fn run(self) -> Result<(), ClientError> {
         let document = match self.what {
             Events::Tap(tap) => return tap.run(&self.target.connect()?, self.target.json).await,
+            Events::NatsTap { what } => return what.run(&self.target.connect()?, self.target.json).await,
             Events::Schema { asked: Some(asked) } => schema::find(&asked).ok_or_else(|| {
                 let all = "`portreeve events schema` prints all that are written";
                 ClientError::Usage(format!("there is no event type {asked:?} to show: {all}"))

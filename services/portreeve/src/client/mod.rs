@@ -11,6 +11,7 @@ pub mod env_ssh;
 pub mod events;
 pub mod http;
 pub mod key;
+mod nats_tap;
 pub mod people;
 pub mod projections;
 pub mod relay;

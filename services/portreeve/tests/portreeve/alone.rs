@@ -87,6 +87,7 @@ async fn services_beside_an_installation_share_its_work() {
     let api = ready(&installation, "api", &logs.path().join("api"), &told).await;
     let projector = ready(&installation, "projector", &logs.path().join("projector"), &[]).await;
     let audit = ready(&installation, "audit", &logs.path().join("audit"), &[]).await;
+    let taps = ready(&installation, "taps", &logs.path().join("taps"), &[]).await;
     let relays = [("PORTREEVE_RELAY_LISTEN", format!("127.0.0.1:{}", free_ports::one().unwrap()))];
     let relay = ready(&installation, "relay", &logs.path().join("relay"), &relays).await;
     let sockets = tempfile::tempdir().unwrap();
@@ -106,7 +107,7 @@ async fn services_beside_an_installation_share_its_work() {
     let position = made.position.unwrap();
     let seen = up.admin().get(&format!("/api/tenants?after={position}")).await.unwrap();
     assert!(seen.body.to_string().contains("beside"), "{}", seen.body);
-    for child in [provisioner, projector, audit, relay, api] {
+    for child in [provisioner, projector, audit, taps, relay, api] {
         ends_well(child).await;
     }
 }

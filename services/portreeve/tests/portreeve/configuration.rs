@@ -66,6 +66,8 @@ fn a_service_alone_names_what_is_missing() {
     let listen = ["provisioner", "--instance", "a", "--sentry-listen", "0.0.0.0:8082"];
     refused(&listen, &kubernetes, "--kubeconfig");
     refused(&["setup"], &[nats, database], "PORTREEVE_NATS_PASSWORD_SETUP");
+    refused(&["taps"], &[nats], "PORTREEVE_NATS_PASSWORD");
+    refused(&["nats-issuer"], &[], "PORTREEVE_NATS_PASSWORD_TAPS");
     refused(&["sentry"], &[], "--env-id");
 }
 

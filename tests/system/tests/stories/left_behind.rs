@@ -38,6 +38,9 @@ async fn left_behind(world: &mut World<EngineDouble>) -> anyhow::Result<()> {
         for (user, password) in secrets["nats"].as_object().into_iter().flatten() {
             command.env(format!("PORTREEVE_NATS_PASSWORD_{}", user.to_uppercase()), password.to_string());
         }
+        let taps = secrets["nats"]["taps"].as_str().unwrap_or_default();
+        let issuer = nats::Issuer::of(&taps.into());
+        command.env(nats::ISSUER_VARIABLE, nats::quoted(issuer.public()));
     })?;
     eventually("the server that was left behind runs", Duration::from_secs(10), || {
         let answers = std::net::TcpStream::connect(url.trim_start_matches("nats://"));

@@ -17,6 +17,7 @@ mod kill_anywhere;
 mod killed_commands;
 mod left_behind;
 mod main_job;
+mod nats_taps;
 mod neighbours;
 mod outages;
 mod pool;
