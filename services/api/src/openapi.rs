@@ -189,6 +189,7 @@ mod tests {
             ("get", "/api/audit/export"),
             ("get", "/api/audit/replay"),
             ("get", "/api/audit/diff"),
+            ("get", "/api/audit/reports/{name}"),
             ("get", "/api/audit/explain/{event_id}"),
             ("get", "/api/audit/timeline"),
             ("get", "/api/ports"),

@@ -14,6 +14,7 @@ mod outages;
 mod problems;
 mod quota;
 mod recordings;
+mod reports;
 mod schedules;
 mod server_grants;
 mod server_lists;

@@ -1,6 +1,7 @@
 //! `portreeve audit`: who did what, and can it be proven? Without a verb, the service that writes anchors.
 
 use super::audit_evidence::{ExportArgs, VerifyArgs};
+use super::audit_report::ReportArgs;
 use super::audit_time::{DiffArgs, ExplainArgs, ReplayArgs, TimelineArgs};
 use super::env::{done, items, show_all};
 use super::table::{self, Column};
@@ -53,6 +54,8 @@ pub enum Audit {
     Verify(VerifyArgs),
     /// Write the log with what vouches for it into a file
     Export(ExportArgs),
+    /// Who had access, who failed to log in, what was run and done; and whether a report is what the log says
+    Report(ReportArgs),
     /// Sign everything up to now
     Anchor,
     /// The keys that sign, and signed
@@ -72,6 +75,7 @@ pub const VERBS: &[&str] = &[
     "timeline",
     "verify",
     "export",
+    "report",
     "anchor",
     "keys",
     "rotate-key",
@@ -117,6 +121,7 @@ impl AuditArgs {
             Audit::Timeline(timeline) => timeline.run(target).await,
             Audit::Verify(verify) => verify.run(target).await,
             Audit::Export(export) => export.run(target).await,
+            Audit::Report(report) => report.run(target).await,
             Audit::Anchor => {
                 let anchored = target.connect()?.write(Method::POST, "/api/audit/anchor", None).await?;
                 let upto = anchored["upto"].as_u64().unwrap_or_default();

@@ -127,7 +127,7 @@ pub struct TimelineArgs {
 }
 
 /// A time of today is one of this machine's clock; everything else is the server's to read.
-fn instant(text: &str) -> Result<String, String> {
+pub fn instant(text: &str) -> Result<String, String> {
     let at = ["%H:%M", "%H:%M:%S"].iter().find_map(|form| NaiveTime::parse_from_str(text, form).ok());
     let Some(at) = at else { return Ok(text.to_owned()) };
     let today = Local::now().date_naive().and_time(at).and_local_timezone(Local).earliest();
@@ -135,7 +135,7 @@ fn instant(text: &str) -> Result<String, String> {
     Ok(time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
 }
 
-fn given(pairs: Vec<(&'static str, Option<String>)>) -> Vec<(&'static str, String)> {
+pub fn given(pairs: Vec<(&'static str, Option<String>)>) -> Vec<(&'static str, String)> {
     pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod audit_evidence;
+mod audit_report;
 mod audit_time;
 pub mod batch;
 pub mod env;
