@@ -156,6 +156,7 @@ mod tests {
             ("get", "/api/audit/export"),
             ("get", "/api/audit/replay"),
             ("get", "/api/audit/diff"),
+            ("get", "/api/audit/reports/{name}"),
             ("get", "/api/audit/explain/{event_id}"),
             ("get", "/api/audit/timeline"),
             ("post", "/api/audit/what-if"),

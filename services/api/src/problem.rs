@@ -89,6 +89,7 @@ pub const CODES: &[Code] = &[
     row("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
     row("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be JSON"),
     row("validation_failed", StatusCode::UNPROCESSABLE_ENTITY, "Some fields are wrong"),
+    row("report_too_long", StatusCode::UNPROCESSABLE_ENTITY, "The report has too many rows"),
     row("idempotency_key_reused", StatusCode::UNPROCESSABLE_ENTITY, "The key stands for another request"),
     row("sign_in_limit_address", StatusCode::TOO_MANY_REQUESTS, "Too many attempts from this address"),
     row("sign_in_limit_user", StatusCode::TOO_MANY_REQUESTS, "Too many attempts for this user"),

@@ -33,6 +33,7 @@ pub mod recordings;
 pub mod register_server;
 pub mod relays;
 pub mod replay_log;
+pub mod report_log;
 pub mod reset_password;
 pub mod run_command;
 pub mod schedules;
@@ -152,6 +153,7 @@ pub fn all() -> OpenApiRouter<App> {
         .routes(routes!(export_log::export_bundle))
         .routes(routes!(replay_log::replay))
         .routes(routes!(compare_log::diff))
+        .routes(routes!(report_log::report))
         .routes(routes!(explain_event::explain))
         .routes(routes!(explain_event::timeline))
         .routes(routes!(what_if::ask))

@@ -16,6 +16,7 @@ mod problems;
 mod quota;
 mod recordings;
 mod relays;
+mod reports;
 mod schedules;
 mod server_grants;
 mod server_lists;

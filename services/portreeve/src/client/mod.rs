@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod audit_evidence;
+mod audit_report;
 mod audit_time;
 mod audit_what_if;
 pub mod batch;
