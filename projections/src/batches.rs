@@ -210,6 +210,7 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
             | Event::Relay(_)
             | Event::Command(_)
             | Event::Schedule(_)
+            | Event::Subscription(_)
             | Event::User(_)
             | Event::SignIn(_)
             | Event::Token(_)

@@ -182,6 +182,7 @@ fn change(recorded: &Recorded) -> Option<(&Recorded, &RelayEvent)> {
         | Event::Batch(_)
         | Event::Command(_)
         | Event::Schedule(_)
+        | Event::Subscription(_)
         | Event::User(_)
         | Event::SignIn(_)
         | Event::Token(_)

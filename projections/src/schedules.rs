@@ -192,6 +192,7 @@ fn change(recorded: &Recorded) -> Option<(&Recorded, &ScheduleEvent)> {
         | Event::Relay(_)
         | Event::Batch(_)
         | Event::Command(_)
+        | Event::Subscription(_)
         | Event::User(_)
         | Event::SignIn(_)
         | Event::Token(_)
