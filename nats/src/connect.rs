@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use async_nats::{Client, ConnectOptions, Event, Request, ServerAddr};
-use events::ids::HubId;
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -17,7 +16,8 @@ use crate::log::Log;
 use crate::master_keys::MasterKeys;
 use crate::outputs::Outputs;
 use crate::parked::Parked;
-use crate::presence::{Presence, PresenceError};
+use crate::positions::Positions;
+use crate::presence::{Presence, PresenceError, Present};
 use crate::recordings::Recordings;
 use crate::vault::Vault;
 use crate::{BoxError, TopologyError, wire};
@@ -206,9 +206,13 @@ impl Connection {
         Anchors::new(self.client.clone(), self.api)
     }
 
-    /// Says that this hub is there, and hears of the others; see [`Presence`].
-    pub async fn presence(&self, hub: &HubId) -> Result<Presence, PresenceError> {
-        Presence::begin(self.client.clone(), hub).await
+    pub fn positions(&self) -> Positions {
+        Positions::new(self.client.clone(), self.api)
+    }
+
+    /// Says that this process is there, and hears of the others of its kind; see [`Presence`].
+    pub async fn presence<Id: Present>(&self, own: &Id) -> Result<Presence<Id>, PresenceError> {
+        Presence::begin(self.client.clone(), own).await
     }
 
     pub fn parked(&self) -> Parked {

@@ -184,6 +184,7 @@ impl Table for Tenants {
             | Event::Batch(_)
             | Event::Command(_)
             | Event::Schedule(_)
+            | Event::Subscription(_)
             | Event::Request(_) => None,
         }
     }
@@ -316,6 +317,7 @@ impl Table for Claims {
             | Event::Batch(_)
             | Event::Command(_)
             | Event::Schedule(_)
+            | Event::Subscription(_)
             | Event::Request(_) => None,
         }
     }

@@ -70,7 +70,8 @@ impl Caller {
             | Kind::Relay
             | Kind::Batch
             | Kind::Command
-            | Kind::Schedule => self.sees(tenant, whose.owner.as_ref()),
+            | Kind::Schedule
+            | Kind::Subscription => self.sees(tenant, whose.owner.as_ref()),
         }
     }
 

@@ -79,6 +79,13 @@ pub const CODES: &[Code] = &[
     row("not_awaiting", StatusCode::CONFLICT, "The command does not wait for an approval"),
     row("too_many_members", StatusCode::CONFLICT, "There are too many groups or members"),
     row("too_many_schedules", StatusCode::CONFLICT, "The tenant has too many schedules"),
+    row("too_many_subscriptions", StatusCode::CONFLICT, "The tenant has too many subscriptions"),
+    row("delivery_differs", StatusCode::CONFLICT, "The subscription is delivered otherwise"),
+    row("position_behind", StatusCode::CONFLICT, "The position is further already"),
+    row("reader_replaced", StatusCode::CONFLICT, "Somebody newer reads"),
+    row("subscription_paused", StatusCode::CONFLICT, "The subscription is paused"),
+    row("not_parked", StatusCode::CONFLICT, "No such delivery is parked"),
+    row("too_many_parked", StatusCode::CONFLICT, "Too many deliveries are parked"),
     row("too_many_pending", StatusCode::CONFLICT, "Too many relays wait to be accepted"),
     row("relay_revoked", StatusCode::CONFLICT, "The relay was revoked"),
     row("key_shown_before", StatusCode::CONFLICT, "A key is shown once"),
@@ -393,6 +400,7 @@ mod tests {
     use events::session::SessionRefusal;
     use events::sign_in::SignInRefusal;
     use events::ssh_key::SshKeyRefusal;
+    use events::subscription::SubscriptionRefusal;
     use events::tenant::TenantRefusal;
     use events::token::TokenRefusal;
     use events::user::UserRefusal;
@@ -428,6 +436,12 @@ mod tests {
             Box::new(SignInRefusal::Taken),
             Box::new(SshKeyRefusal::NotFound),
             Box::new(SshKeyRefusal::Exists(text())),
+            Box::new(SubscriptionRefusal::NotFound),
+            Box::new(SubscriptionRefusal::NotYours(UserName::parse("alice").unwrap())),
+            Box::new(SubscriptionRefusal::NotAWebhook),
+            Box::new(SubscriptionRefusal::NotParked(1)),
+            Box::new(SubscriptionRefusal::TooManyParked),
+            Box::new(SubscriptionRefusal::ShownBefore),
             Box::new(TenantRefusal::NotFound),
             Box::new(TenantRefusal::Exists(text())),
             Box::new(TokenRefusal::NotFound),

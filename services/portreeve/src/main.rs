@@ -50,6 +50,7 @@ enum Command {
     Schedule(client::schedule::ScheduleArgs),
     Batch(client::batch::BatchArgs),
     Events(client::events::EventsArgs),
+    Subscription(client::subscription::SubscriptionArgs),
     Audit(client::audit::AuditArgs),
     Projections(client::projections::ProjectionsArgs),
     Tenant(client::people::TenantArgs),
@@ -171,6 +172,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Batch(args) => Ok(args.run().await?),
         Command::Key(args) => Ok(args.run().await?),
         Command::Events(args) => Ok(args.run().await?),
+        Command::Subscription(args) => Ok(args.run().await?),
         Command::Audit(client::audit::AuditArgs { what: client::audit::Audit::Run(args), .. }) => {
             args.common.log.init(LOG_ALONE);
             Ok(args.check()?.run(kit::shutdown::on_signal()?).await?)

@@ -125,6 +125,7 @@ impl ApiArgs {
             trusted_proxies: http.trusted_proxies,
             rates: api::Rates::default(),
             jupyter: http.jupyter,
+            webhooks: http.webhooks,
             beside: axum::Router::new(),
         };
         Ok(Standalone { config, health_listen: self.common.health_listen })

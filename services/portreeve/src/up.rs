@@ -316,6 +316,7 @@ impl Start<'_> {
             trusted_proxies: self.settings.http.trusted_proxies.clone(),
             rates: api::Rates::default(),
             jupyter: self.settings.http.jupyter.clone(),
+            webhooks: self.settings.http.webhooks.clone(),
             beside: relays.routes(),
         };
         services.start("api", |drain| api::run(api, health.clone(), drain));

@@ -24,6 +24,7 @@ pub mod server_doctor;
 pub mod server_grant;
 pub mod server_import;
 pub mod sse;
+pub mod subscription;
 pub mod table;
 
 use std::path::PathBuf;

@@ -1,6 +1,8 @@
 //! Does the same rule still give the same event? The state is folded from what the aggregate had before it; what was
 //! asked for stands in the event itself, and so does, mostly, the instant that the rule was given.
 
+mod subscription;
+
 use std::fmt::Debug;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -140,6 +142,7 @@ pub fn decide_again(past: &[Recorded], decided: &Recorded) -> Decided {
         },
         Event::Command(event) => command(&case, event, at),
         Event::Schedule(event) => schedule(&case, event),
+        Event::Subscription(event) => subscription::again(&case, event),
         Event::User(event) => match event.clone() {
             UserEvent::UserRegistered(asked) => {
                 case.on(|state| crate::user::register::register(state, asked))
