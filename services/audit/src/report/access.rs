@@ -85,6 +85,7 @@ impl Fold for Access {
             | Event::Batch(_)
             | Event::Command(_)
             | Event::Schedule(_)
+            | Event::Subscription(_)
             | Event::SignIn(_)
             | Event::Request(_) => {}
         }

@@ -11,6 +11,7 @@ use events::relay::RelayEvent;
 use events::schedule::{ScheduleEvent, When};
 use events::server::{ServerEvent, Settings};
 use events::session::SessionEvent;
+use events::subscription::{Delivery, SubscriptionEvent};
 use events::tenant::TenantEvent;
 use events::token::TokenEvent;
 use events::user::UserEvent;
@@ -47,6 +48,7 @@ pub const REPORT: Report = Report {
         Kind::Relay,
         Kind::Batch,
         Kind::Schedule,
+        Kind::Subscription,
         Kind::User,
         Kind::Token,
     ],
@@ -103,6 +105,7 @@ fn done(event: &Recorded) -> Option<Done> {
         Event::Relay(relay) => of_relay(relay),
         Event::Batch(batch) => of_batch(batch),
         Event::Schedule(schedule) => of_schedule(schedule),
+        Event::Subscription(subscription) => of_subscription(subscription),
         Event::User(user) => Some(of_user(user)),
         Event::Token(token) => Some(of_token(token)),
         Event::Port(_)
@@ -259,6 +262,22 @@ fn of_schedule(event: &ScheduleEvent) -> Option<String> {
         | ScheduleEvent::ScheduleResumed(_)
         | ScheduleEvent::ScheduleRemoved(_) => Some(String::new()),
         ScheduleEvent::ScheduleFired(_) | ScheduleEvent::ScheduleSkipped(_) => None,
+    }
+}
+
+fn of_subscription(event: &SubscriptionEvent) -> Option<String> {
+    match event {
+        SubscriptionEvent::SubscriptionSet(set) => Some(match &set.delivery {
+            Delivery::Pull => set.name.clone(),
+            Delivery::Webhook { url, .. } => format!("{} to {url}", set.name),
+        }),
+        SubscriptionEvent::SubscriptionPaused(paused) => Some(paused.why.name().to_owned()),
+        SubscriptionEvent::SubscriptionResumed(_)
+        | SubscriptionEvent::SubscriptionRemoved(_)
+        | SubscriptionEvent::SubscriptionSecretRotated(_) => Some(String::new()),
+        SubscriptionEvent::DeliveryRetried(retried) => Some(retried.sequence.to_string()),
+        SubscriptionEvent::DeliveryDropped(dropped) => Some(dropped.sequence.to_string()),
+        SubscriptionEvent::DeliveryParked(_) | SubscriptionEvent::DeliveryReleased(_) => None,
     }
 }
 

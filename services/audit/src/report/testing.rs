@@ -55,6 +55,7 @@ pub fn golden(sequence: u64, row: &EventType) -> Recorded {
         Kind::Batch => ("acme", "bat-abcdefghijkl"),
         Kind::Command => ("acme", "cmd_1_abcdefghijkl"),
         Kind::Schedule => ("acme", "sch-abcdefghijkl"),
+        Kind::Subscription => ("acme", "sub-abcdefghijkl"),
         Kind::User => ("_sys", "alice"),
         Kind::SignIn => ("acme", "sgn-abcdefghijkl"),
         Kind::Token => ("_sys", "tok-abcdefghijkl"),
