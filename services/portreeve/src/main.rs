@@ -136,6 +136,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::AdminToken => Ok(admin_token::print()?),
         Command::Api(args) => {
             args.common.log.init(LOG_ALONE);
+            descriptors::raise_limit();
             Ok(args.check()?.run(kit::shutdown::on_signal()?).await?)
         }
         Command::Provisioner(args) => {
