@@ -58,8 +58,10 @@ pub struct Presence<Id = HubId> {
 
 impl<Id: Present> Presence<Id> {
     pub(crate) async fn begin(client: Client, own: &Id) -> Result<Self, PresenceError> {
-        let words =
-            client.subscribe(format!("{}*", Id::PREFIX)).await.map_err(|error| PresenceError(error.into()))?;
+        let words = client
+            .subscribe(format!("{}*", Id::PREFIX))
+            .await
+            .map_err(|error| PresenceError(error.into()))?;
         Ok(Self { client, own: own.clone(), words, heard: BTreeMap::new(), since: Instant::now() })
     }
 

@@ -36,7 +36,8 @@ pub async fn get(
     id: &SubscriptionId,
 ) -> Result<At<Option<SubscriptionRow>>, QueryError> {
     let mut snapshot = projections.snapshot(projection::of!("subscriptions")).await?;
-    let mut query = QueryBuilder::new(format!("SELECT {COLUMNS} FROM subscriptions WHERE subscription_id = "));
+    let mut query =
+        QueryBuilder::new(format!("SELECT {COLUMNS} FROM subscriptions WHERE subscription_id = "));
     query.push_bind(id.as_str());
     confine(&mut query, tenant);
     let value = query.build_query_as().fetch_optional(&mut *snapshot.transaction).await?;
@@ -52,8 +53,9 @@ pub async fn list(
 ) -> Result<Page<SubscriptionRow>, QueryError> {
     let window = Window::new("subscriptions", cursor, limit)?;
     let mut snapshot = projections.snapshot(projection::of!("subscriptions")).await?;
-    let mut query =
-        QueryBuilder::new(format!("SELECT {COLUMNS} FROM subscriptions WHERE NOT removed AND created_seq < "));
+    let mut query = QueryBuilder::new(format!(
+        "SELECT {COLUMNS} FROM subscriptions WHERE NOT removed AND created_seq < "
+    ));
     query.push_bind(window.before);
     confine(&mut query, tenant);
     query.push(" ORDER BY created_seq DESC LIMIT ").push_bind(window.fetch());

@@ -54,8 +54,7 @@ mod tests {
         };
         let set = |text: &str| BTreeSet::from([text.to_owned()]);
         let any = Filter::default();
-        let fitting =
-            Filter { types: set("TenantRegistered"), kinds: set("tenant"), ids: set("acme") };
+        let fitting = Filter { types: set("TenantRegistered"), kinds: set("tenant"), ids: set("acme") };
         assert!(any.wants(&event) && fitting.wants(&event));
         for other in [
             Filter { types: set("QuotaSet"), ..fitting.clone() },

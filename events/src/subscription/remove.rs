@@ -19,8 +19,7 @@ mod tests {
     #[test]
     fn once_and_with_what_is_parked() {
         assert_eq!(remove(&Subscription::default()), Err(SubscriptionRefusal::NotFound));
-        let past =
-            || -> Vec<(i64, SubscriptionEvent)> { vec![(0, webhook().into()), (1, parked(9).into())] };
+        let past = || -> Vec<(i64, SubscriptionEvent)> { vec![(0, webhook().into()), (1, parked(9).into())] };
         let removed = remove(&given(past())).unwrap().unwrap();
         let state: Subscription = given([past(), vec![(2, removed)]].concat());
         assert!(state.parked.is_empty() && state.active().is_none());

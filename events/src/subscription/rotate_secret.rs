@@ -21,10 +21,8 @@ mod tests {
 
     #[test]
     fn the_one_before_counts_a_while_and_a_change_keeps_the_new_one() {
-        let rotated = |version, until| SubscriptionSecretRotated {
-            secret: secret(version),
-            previous_until: t(until),
-        };
+        let rotated =
+            |version, until| SubscriptionSecretRotated { secret: secret(version), previous_until: t(until) };
         let state = given::<Subscription>(vec![(0, webhook().into())]);
         assert_eq!(rotate_secret(&state, rotated(2, 60)), Ok(Some(rotated(2, 60).into())));
         let state = given::<Subscription>(vec![(0, webhook().into()), (1, rotated(2, 60).into())]);

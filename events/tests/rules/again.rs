@@ -14,7 +14,8 @@ use events::schedule::{
 use events::server::account::{AccountAction, AccountChangeAsked, AccountChangeEnded, AccountOutcome};
 use events::server::{self, Credential, Facts, Method, Settings};
 use events::subscription::{
-    Class, Delivery, DeliveryParked, Failure, Filter, Subscription, SubscriptionSecretRotated, SubscriptionSet,
+    Class, Delivery, DeliveryParked, Failure, Filter, Subscription, SubscriptionSecretRotated,
+    SubscriptionSet,
 };
 use events::user::Role;
 use events::{Aggregate, Cause, Event, Recorded, Subject};

@@ -6,8 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use events::credential::SecretRef;
 use events::ids::{EventId, SubscriptionId, TenantId};
 use events::subscription::{
-    Class, Delivery, DeliveryParked, Failure, Filter, Subscription, SubscriptionSecretRotated, SubscriptionSet,
-    Why, park, pause, release, remove, retry, rotate_secret, set,
+    Class, Delivery, DeliveryParked, Failure, Filter, Subscription, SubscriptionSecretRotated,
+    SubscriptionSet, Why, park, pause, release, remove, retry, rotate_secret, set,
 };
 use events::user::Role;
 use events::{Kind, Recorded};
@@ -92,7 +92,8 @@ pub async fn assert_subscriptions(projections: &Projections, log: &[Recorded]) {
         // what waits is what the filter wants of the tenant, without what is hidden
         let wanted = &fold.set.as_ref().unwrap().filter;
         let after = head / 3;
-        let waiting = subscriptions::Waiting { tenant: &subject.tenant, wanted, hidden: vec!["login"], after };
+        let waiting =
+            subscriptions::Waiting { tenant: &subject.tenant, wanted, hidden: vec!["login"], after };
         let lag = subscriptions::lags(projections, &[waiting]).await.unwrap().value.remove(0);
         let mut expected = log.iter().filter(|event| {
             event.seq > after

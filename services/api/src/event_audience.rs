@@ -67,8 +67,8 @@ mod tests {
                 let caller = Caller { actor, owner: me.clone(), tenant: tenant.clone(), role, sign_in: None };
                 let shown = caller.sees_event(*kind, &whose(*kind, tenant.clone(), me.clone()));
                 let text = audience(*kind);
-                let said = text.contains(role.name())
-                    || (text.contains("every person") && role != Role::Enroller);
+                let said =
+                    text.contains(role.name()) || (text.contains("every person") && role != Role::Enroller);
                 assert_eq!(shown, said, "{role:?} {kind:?}: {text}");
             }
         }

@@ -61,10 +61,9 @@ impl From<VaultError> for Problem {
 impl From<PositionsError> for Problem {
     fn from(error: PositionsError) -> Self {
         match &error {
-            PositionsError::Lost => Self::new(
-                "contended",
-                "others moved the position at the same moment; try again",
-            ),
+            PositionsError::Lost => {
+                Self::new("contended", "others moved the position at the same moment; try again")
+            }
             PositionsError::Unavailable(_) => {
                 Self::caused("log_unavailable", "the positions did not answer; try again", &error)
             }

@@ -296,9 +296,7 @@ fn of_batch(event: &Recorded, tenant: &TenantId, id: &BatchId, commands: &HashSe
 }
 
 fn of_subscription(caller: &Caller, filter: &Filter, event: &Recorded) -> bool {
-    event.subject.tenant == caller.tenant
-        && tells_of(caller, event.subject.kind)
-        && filter.wants(event)
+    event.subject.tenant == caller.tenant && tells_of(caller, event.subject.kind) && filter.wants(event)
 }
 
 /// Operators and admins, who set subscriptions, see a tenant's things whoever owns them.

@@ -89,7 +89,10 @@ fn maker_is_gone(set: &SubscriptionSet, problem: Problem) -> Problem {
         return problem;
     }
     // the reader is known well enough: it is the other one who is not
-    Problem::new("forbidden", format!("{}, who set it, was shut out or is no more; set another one", set.actor))
+    Problem::new(
+        "forbidden",
+        format!("{}, who set it, was shut out or is no more; set another one", set.actor),
+    )
 }
 
 /// Why the reader may not read on, once it may not. What cannot be looked at for a moment ends nothing.

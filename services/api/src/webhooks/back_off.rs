@@ -5,17 +5,8 @@ use std::time::Duration;
 use events::ids::EventId;
 
 /// The schedule that Standard Webhooks 1.0.0 suggests ("Deliverability and reliability"), after the first attempt.
-pub const RETRY_AFTER_S: [u64; 9] = [
-    5,
-    5 * 60,
-    30 * 60,
-    2 * 3_600,
-    5 * 3_600,
-    10 * 3_600,
-    14 * 3_600,
-    20 * 3_600,
-    24 * 3_600,
-];
+pub const RETRY_AFTER_S: [u64; 9] =
+    [5, 5 * 60, 30 * 60, 2 * 3_600, 5 * 3_600, 10 * 3_600, 14 * 3_600, 20 * 3_600, 24 * 3_600];
 /// A wait is longer than the schedule says by at most one part of so many, so that not all come back at once.
 const JITTER_PARTS: u32 = 10;
 

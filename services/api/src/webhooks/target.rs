@@ -48,7 +48,13 @@ impl Target {
         }
         let port = match authority.port_u16() {
             Some(port) => port,
-            None if authority.as_str().ends_with(authority.host()) => if tls { 443 } else { 80 },
+            None if authority.as_str().ends_with(authority.host()) => {
+                if tls {
+                    443
+                } else {
+                    80
+                }
+            }
             None => return Err("must have a port between 1 and 65535".to_owned()),
         };
         Ok(Self {
@@ -65,7 +71,9 @@ impl WebhookSettings {
     /// What can be said of it before its name is looked up.
     pub fn admits(&self, target: &Target) -> Result<(), String> {
         if !target.tls && !self.http {
-            return Err("must be https://; this installation does not allow http:// (--webhook-http)".to_owned());
+            return Err(
+                "must be https://; this installation does not allow http:// (--webhook-http)".to_owned()
+            );
         }
         match target.host.parse::<IpAddr>() {
             Ok(address) if !self.may_reach(address) => Err(format!(
@@ -158,23 +166,60 @@ mod tests {
     fn only_public_addresses_are_reached_unless_a_range_is_allowed() {
         let strict = WebhookSettings::default();
         for inside in [
-            "127.0.0.1", "127.9.9.9", "0.0.0.0", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1",
-            "169.254.169.254", "100.64.0.1", "192.0.0.8", "192.0.2.1", "198.18.0.1", "224.0.0.1", "240.0.0.1",
-            "255.255.255.255", "::", "::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "::7f00:1",
-            "fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "fec0::1", "64:ff9b::7f00:1", "64:ff9b::a00:1",
-            "2002:7f00:1::", "2002:c0a8:101::1", "2001::1", "2001:db8::1",
+            "127.0.0.1",
+            "127.9.9.9",
+            "0.0.0.0",
+            "10.1.2.3",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "192.0.0.8",
+            "192.0.2.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "::7f00:1",
+            "fe80::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "ff02::1",
+            "fec0::1",
+            "64:ff9b::7f00:1",
+            "64:ff9b::a00:1",
+            "2002:7f00:1::",
+            "2002:c0a8:101::1",
+            "2001::1",
+            "2001:db8::1",
         ] {
             assert!(!strict.may_reach(inside.parse().unwrap()), "{inside}");
         }
         for outside in [
-            "1.1.1.1", "8.8.8.8", "172.32.0.1", "100.128.0.1", "192.1.1.1", "223.255.255.1", "2606:4700::1111",
-            "2a00:1450:4001::1", "64:ff9b::808:808", "::ffff:8.8.8.8", "2002:808:808::1",
+            "1.1.1.1",
+            "8.8.8.8",
+            "172.32.0.1",
+            "100.128.0.1",
+            "192.1.1.1",
+            "223.255.255.1",
+            "2606:4700::1111",
+            "2a00:1450:4001::1",
+            "64:ff9b::808:808",
+            "::ffff:8.8.8.8",
+            "2002:808:808::1",
         ] {
             assert!(strict.may_reach(outside.parse().unwrap()), "{outside}");
         }
         let ranges = vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
         let wide = WebhookSettings { ranges, ..WebhookSettings::default() };
-        for (address, may) in [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("::1", true), ("127.0.0.1", false)] {
+        for (address, may) in
+            [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("::1", true), ("127.0.0.1", false)]
+        {
             assert_eq!(wide.may_reach(address.parse().unwrap()), may, "{address}");
         }
     }

@@ -124,7 +124,10 @@ async fn nobody_reads_more_than_they_may_see() {
     problem(&strangers[0].delete(&path(&theirs)).await.unwrap(), 404, "not_found");
     problem(&strangers[2].post("/api/subscriptions", &json!({"name": "x"})).await.unwrap(), 403, "forbidden");
     assert!(strangers[0].list("/api/subscriptions").await.unwrap().is_empty());
-    assert_eq!(auditor.list(&format!("/api/subscriptions?after={}", world.head().await)).await.unwrap().len(), 2);
+    assert_eq!(
+        auditor.list(&format!("/api/subscriptions?after={}", world.head().await)).await.unwrap().len(),
+        2
+    );
     problem(&auditor.get(&events(&theirs)).await.unwrap(), 403, "forbidden");
     problem(&operator.get(&events(&admins)).await.unwrap(), 403, "forbidden");
     let ack = format!("{}/position", path(&admins));
@@ -136,13 +139,28 @@ async fn nobody_reads_more_than_they_may_see() {
     problem(&patch(&operator, &admins, json!({"kinds": ["env"]})).await, 403, "forbidden");
     patch(&operator, &admins, json!({"paused": true})).await.expect(200).unwrap();
     patch(&operator, &admins, json!({"paused": false})).await.expect(200).unwrap();
-    problem(&patch(&operator, &theirs, json!({"url": "https://example.org/"})).await, 409, "delivery_differs");
-    problem(&operator.post(&format!("{}/rotate-secret", path(&theirs)), &json!({})).await.unwrap(), 409, "delivery_differs");
+    problem(
+        &patch(&operator, &theirs, json!({"url": "https://example.org/"})).await,
+        409,
+        "delivery_differs",
+    );
+    problem(
+        &operator.post(&format!("{}/rotate-secret", path(&theirs)), &json!({})).await.unwrap(),
+        409,
+        "delivery_differs",
+    );
 
     // an operator's tells no requests, an admin's does; neither tells of credentials, subscriptions or others' things
     let asked = crate::world::asked("one");
     world.admin.post_once("/api/environments", &asked, "key").await.unwrap().expect(202).unwrap();
-    world.caller("blue", "operator").await.post("/api/environments", &asked).await.unwrap().expect(202).unwrap();
+    world
+        .caller("blue", "operator")
+        .await
+        .post("/api/environments", &asked)
+        .await
+        .unwrap()
+        .expect(202)
+        .unwrap();
     let kinds = async |api: &Api, id: &str| {
         let seen = open(api, &events(id), None).await.rest(QUIET).await;
         assert!(seen.iter().all(|seen| seen.data["tenant"] == "default"), "{seen:?}");
@@ -152,7 +170,10 @@ async fn nobody_reads_more_than_they_may_see() {
     assert_eq!(kinds(&operator, &theirs).await, ["env", "quota"]);
     assert_eq!(kinds(&world.admin, &admins).await, ["env", "quota", "request"]);
     let credentials = world.everything().await;
-    assert!(credentials.iter().any(|event| event.subject.kind == events::Kind::Credential), "there were some");
+    assert!(
+        credentials.iter().any(|event| event.subject.kind == events::Kind::Credential),
+        "there were some"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,8 +65,7 @@ impl Receiver {
 
     fn at(listener: TcpListener, status: u16) -> Self {
         let address = listener.local_addr().unwrap();
-        let receiver =
-            Self { address, status: Arc::new(AtomicU16::new(status)), posts: Arc::default() };
+        let receiver = Self { address, status: Arc::new(AtomicU16::new(status)), posts: Arc::default() };
         let kept = receiver.clone();
         let answer = move |headers: HeaderMap, body: String| {
             let kept = kept.clone();
@@ -192,11 +191,17 @@ async fn each_event_is_posted_once_in_order_signed_and_none_of_another_tenant() 
         shown["lag_events"] == 0 && shown["position"].as_u64().is_some_and(|position| position >= last)
     })
     .await;
-    assert_eq!((&shown["status"], &shown["lag_s"], &shown["failing"]), (&json!("active"), &json!(0), &Value::Null));
+    assert_eq!(
+        (&shown["status"], &shown["lag_s"], &shown["failing"]),
+        (&json!("active"), &json!(0), &Value::Null)
+    );
     assert!(shown.get("secret").is_none(), "{shown}");
     assert_eq!(receiver.posts().len(), expected.len(), "each once");
     let log = world.everything().await;
-    assert!(log.iter().all(|event| !event.event.to_json().to_string().contains(&secret)), "no secret in the log");
+    assert!(
+        log.iter().all(|event| !event.event.to_json().to_string().contains(&secret)),
+        "no secret in the log"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,7 +228,11 @@ async fn what_fails_is_tried_again_then_parked_then_retried_or_dropped() {
     receiver.came(7).await;
     harness::eventually("it is parked again", SOON, async || {
         let list = parked(&world.admin, &id).await;
-        if list[0]["attempts"] == 4 && list[0]["retrying"] == false { Ok(()) } else { Err(format!("{list:?}")) }
+        if list[0]["attempts"] == 4 && list[0]["retrying"] == false {
+            Ok(())
+        } else {
+            Err(format!("{list:?}"))
+        }
     })
     .await
     .unwrap();
@@ -266,7 +275,8 @@ async fn a_slow_or_absent_receiver_delays_nobody_else_and_loses_nothing() {
     }
     there.came(4).await;
     assert_eq!(there.sequences(), expected, "the others do not wait");
-    let failing = until(&world.admin, &absent, "it fails", |shown| shown["failing"]["class"] == "connect").await;
+    let failing =
+        until(&world.admin, &absent, "it fails", |shown| shown["failing"]["class"] == "connect").await;
     assert_eq!((&failing["lag_events"], &failing["failing"]["sequence"]), (&json!(4), &json!(expected[0])));
     until(&world.admin, &slow, "it is silent", |shown| shown["failing"]["class"] == "timeout").await;
     let came_up = Receiver::at(TcpListener::bind(address).await.unwrap(), 200);
@@ -282,7 +292,10 @@ async fn a_receiver_that_is_gone_pauses_it_and_a_pause_leaves_nothing_out() {
     let (id, _) = subscribe(&world.admin, &receiver.url(), json!({"types": ["TenantRecordingSet"]})).await;
     let first = happen(&world.admin, true).await;
     let shown = until(&world.admin, &id, "it is paused", |shown| shown["status"] == "paused").await;
-    assert_eq!((&shown["why"], &shown["lag_events"], &shown["parked"]), (&json!("gone"), &json!(1), &json!(0)));
+    assert_eq!(
+        (&shown["why"], &shown["lag_events"], &shown["parked"]),
+        (&json!("gone"), &json!(1), &json!(0))
+    );
     let second = happen(&world.admin, false).await;
     tokio::time::sleep(QUIET).await;
     assert_eq!(receiver.sequences(), [first], "once, and nothing since");
@@ -311,7 +324,8 @@ async fn another_process_goes_on_where_one_ended() {
     receiver.came(6).await;
     receiver.answer_with(500);
     expected.push(happen(&other, true).await);
-    let before = until(&other, &id, "it fails", |shown| shown["failing"]["attempts"].as_u64() >= Some(2)).await;
+    let before =
+        until(&other, &id, "it fails", |shown| shown["failing"]["attempts"].as_u64() >= Some(2)).await;
     world.end_api();
     expected.push(happen(&other, false).await);
     // what was tried, and how often, is not forgotten
@@ -328,7 +342,9 @@ async fn another_process_goes_on_where_one_ended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_of_our_own_network_is_not_reached_unless_it_is_allowed() {
     let strict = world().await;
-    for url in ["http://hooks.example.org/", "https://127.0.0.1/", "https://169.254.169.254/", "https://[::1]/"] {
+    for url in
+        ["http://hooks.example.org/", "https://127.0.0.1/", "https://169.254.169.254/", "https://[::1]/"]
+    {
         let body = json!({"name": "inside", "url": url});
         let answer = strict.admin.post("/api/subscriptions", &body).await.unwrap();
         problem(&answer, 422, "validation_failed");

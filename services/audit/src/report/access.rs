@@ -147,12 +147,7 @@ fn of_env(intervals: &mut Intervals<Key>, event: &Recorded, said: &EnvEvent, row
     }
 }
 
-fn of_credential(
-    intervals: &mut Intervals<Key>,
-    event: &Recorded,
-    said: &CredentialEvent,
-    rows: &mut Rows,
-) {
+fn of_credential(intervals: &mut Intervals<Key>, event: &Recorded, said: &CredentialEvent, rows: &mut Rows) {
     match said {
         CredentialEvent::KeysAttached(keys) => attached(intervals, event, &keys.fingerprints, rows),
         CredentialEvent::PasswordIssued(_)

@@ -21,13 +21,7 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    pub fn take(
-        &mut self,
-        held: &mut Intervals<Key>,
-        event: &Recorded,
-        said: &ServerEvent,
-        rows: &mut Rows,
-    ) {
+    pub fn take(&mut self, held: &mut Intervals<Key>, event: &Recorded, said: &ServerEvent, rows: &mut Rows) {
         let server = event.subject.id.clone();
         match said {
             ServerEvent::ServerRegistered(registered) => {

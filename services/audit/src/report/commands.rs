@@ -157,12 +157,12 @@ impl Commands {
             line.row(&event.subject.tenant, event.seq)
         });
         let ends = match said {
-            BatchEvent::BatchRejected(_)
-            | BatchEvent::BatchExpired(_)
-            | BatchEvent::BatchCancelled(_) => true,
-            BatchEvent::BatchRequested(_)
-            | BatchEvent::BatchApproved(_)
-            | BatchEvent::BatchStopped(_) => false,
+            BatchEvent::BatchRejected(_) | BatchEvent::BatchExpired(_) | BatchEvent::BatchCancelled(_) => {
+                true
+            }
+            BatchEvent::BatchRequested(_) | BatchEvent::BatchApproved(_) | BatchEvent::BatchStopped(_) => {
+                false
+            }
         };
         // what waits for an answer ends with it: its commands have no events
         if ends && batch.is_some_and(|batch| batch.awaits) {
@@ -207,14 +207,7 @@ impl Commands {
         }
     }
 
-    fn ended(
-        &mut self,
-        event: &Recorded,
-        outcome: Option<Outcome>,
-        open: &Open,
-        end: Line,
-        rows: &mut Rows,
-    ) {
+    fn ended(&mut self, event: &Recorded, outcome: Option<Outcome>, open: &Open, end: Line, rows: &mut Rows) {
         let batch = self.batches.get(open.batch.as_str());
         rows.event(event.seq, &open.tenant, || {
             let line = Line {

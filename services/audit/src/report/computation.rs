@@ -106,8 +106,7 @@ impl Computation {
         if !self.asked.report.looks_at(subject) {
             return Ok(());
         }
-        let header =
-            |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+        let header = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
         match Recorded::read(sequence, subject, header, payload) {
             Ok(event) => self.fold.take(&event, &mut self.rows),
             // it is in the digest all the same, and whoever reads the report is told

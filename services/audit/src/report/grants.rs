@@ -32,11 +32,8 @@ pub fn server_removed(held: &mut Intervals<Key>, event: &Recorded, rows: &mut Ro
 pub fn set_people(held: &mut Intervals<Key>, event: &Recorded, set: &PeopleGroupSet, rows: &mut Rows) {
     let tenant = &event.subject.tenant;
     let first = Key::Member(tenant.clone(), set.group.clone(), String::new());
-    let belongs =
-        |key: &Key| matches!(key, Key::Member(of, group, _) if of == tenant && *group == set.group);
-    let goes_on = |key: &Key| {
-        matches!(key, Key::Member(_, _, name) if set.members.iter().any(|member| member.as_str() == name))
-    };
+    let belongs = |key: &Key| matches!(key, Key::Member(of, group, _) if of == tenant && *group == set.group);
+    let goes_on = |key: &Key| matches!(key, Key::Member(_, _, name) if set.members.iter().any(|member| member.as_str() == name));
     held.end_those(&first, belongs, goes_on, event, rows);
     for member in &set.members {
         let one = Held {

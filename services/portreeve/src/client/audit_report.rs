@@ -63,7 +63,8 @@ async fn ask(http: &Http, name: &str, query: &[(&str, String)]) -> Result<Answer
     let path = format!("/api/audit/reports/{name}");
     let response = http.slow(&path, query).await?;
     let head = response.headers().get("portreeve-report").and_then(|head| head.to_str().ok());
-    let head = head.map(str::to_owned).ok_or_else(|| http.unreadable(&path, "nothing is said of its rows"))?;
+    let head =
+        head.map(str::to_owned).ok_or_else(|| http.unreadable(&path, "nothing is said of its rows"))?;
     let body = response.bytes().await.map_err(|error| http.unreadable(&path, &error.to_string()))?;
     Ok(Answer { body: body.to_vec(), head })
 }

@@ -250,15 +250,28 @@ mod tests {
     #[test]
     fn what_is_wanted_becomes_the_body_and_what_is_not_said_is_left_out() {
         let line = |rest: &[&str]| Line::try_parse_from([&["portreeve"][..], rest].concat());
-        let words =
-            ["add", "archive", "--kind", "env", "--kind", "session", "--url", "https://a.example/", "--from", "1"];
+        let words = [
+            "add",
+            "archive",
+            "--kind",
+            "env",
+            "--kind",
+            "session",
+            "--url",
+            "https://a.example/",
+            "--from",
+            "1",
+        ];
         let Subscription::Add(add) = line(&words).unwrap().subscription.what else { panic!("add") };
-        let expected = json!({"name": "archive", "kinds": ["env", "session"], "url": "https://a.example/", "from": 1});
+        let expected =
+            json!({"name": "archive", "kinds": ["env", "session"], "url": "https://a.example/", "from": 1});
         assert_eq!(add.body(), expected);
         let Subscription::Add(add) = line(&["add", "all"]).unwrap().subscription.what else { panic!("add") };
         assert_eq!(add.body(), json!({"name": "all"}));
         assert!(line(&["retry", "archive", "42"]).is_ok() && line(&["rotate-secret", "archive"]).is_ok());
-        for wrong in [&["add"][..], &["retry", "archive"], &["drop", "archive", "x"], &["add", "a", "--from", "x"]] {
+        for wrong in
+            [&["add"][..], &["retry", "archive"], &["drop", "archive", "x"], &["add", "a", "--from", "x"]]
+        {
             assert!(line(wrong).is_err(), "{wrong:?}");
         }
     }
