@@ -7,7 +7,7 @@ pub const fn audience(kind: Kind) -> &'static str {
     match kind {
         Kind::User | Kind::SignIn | Kind::Token | Kind::Request => "admins, and the tenant's auditors",
         Kind::Tenant => "admins, and every person of the tenant",
-        Kind::Quota | Kind::Server | Kind::Access | Kind::Relay => {
+        Kind::Quota | Kind::Server | Kind::Access | Kind::Relay | Kind::Subscription => {
             "admins, and the tenant's operators and auditors"
         }
         Kind::Env
@@ -43,6 +43,7 @@ mod tests {
             | Kind::Server
             | Kind::Access
             | Kind::Relay
+            | Kind::Subscription
             | Kind::Request => None,
             Kind::Env
             | Kind::Credential

@@ -127,7 +127,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Up(args) => {
             args.log.init(LOG_UP);
             descriptors::raise_limit();
-            Ok(up::run(args.check()?, kit::shutdown::on_signal()?).await?)
+            Ok(Box::pin(up::run(args.check()?, kit::shutdown::on_signal()?)).await?)
         }
         Command::Setup(args) => {
             args.log.init(LOG_ALONE);

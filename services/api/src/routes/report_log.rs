@@ -7,7 +7,6 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use events::ids::TenantId;
 use events::user::Role;
-use serde_json::Value;
 
 use crate::app::App;
 use crate::auth::Caller;

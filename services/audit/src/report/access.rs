@@ -41,11 +41,12 @@ pub const REPORT: Report = Report {
 pub enum Key {
     /// Of an environment.
     Owner(String),
-    /// Environment and fingerprint.
-    AttachedKey(String, String),
+    /// A key of one environment: the environment, and the fingerprint.
+    Attached(String, String),
     AllowList(String),
     TenantAllowList(TenantId),
-    SshKey(String),
+    /// A person's key, in all their environments.
+    Personal(String),
     /// Tenant, group and name.
     Member(TenantId, Tag, String),
     /// Tenant, place and what it says.
@@ -160,18 +161,18 @@ fn of_credential(intervals: &mut Intervals<Key>, event: &Recorded, said: &Creden
 /// The environment accepts exactly these keys.
 fn attached(intervals: &mut Intervals<Key>, event: &Recorded, keys: &[String], rows: &mut Rows) {
     let env = &event.subject.id;
-    let first = Key::AttachedKey(env.clone(), String::new());
-    let belongs = |key: &Key| matches!(key, Key::AttachedKey(of, _) if of == env);
-    let goes_on = |key: &Key| matches!(key, Key::AttachedKey(_, known) if keys.contains(known));
+    let first = Key::Attached(env.clone(), String::new());
+    let belongs = |key: &Key| matches!(key, Key::Attached(of, _) if of == env);
+    let goes_on = |key: &Key| matches!(key, Key::Attached(_, known) if keys.contains(known));
     intervals.end_those(&first, belongs, goes_on, event, rows);
     for key in keys {
         let one = held(event, "attached_key", format!("key {key}"), format!("environment {env}"), "log_in");
-        intervals.begin(Key::AttachedKey(env.clone(), key.clone()), one, event, rows);
+        intervals.begin(Key::Attached(env.clone(), key.clone()), one, event, rows);
     }
 }
 
 fn of_ssh_key(intervals: &mut Intervals<Key>, event: &Recorded, said: &SshKeyEvent, rows: &mut Rows) {
-    let key = Key::SshKey(event.subject.id.clone());
+    let key = Key::Personal(event.subject.id.clone());
     match said {
         SshKeyEvent::SshKeyAdded(added) => {
             let on = format!("environments of {}", added.owner);

@@ -40,7 +40,7 @@ impl People {
     }
 
     /// In whose name somebody acted; `None` of a service.
-    pub fn person(&self, actor: &str) -> Option<&str> {
+    pub fn person<'a>(&'a self, actor: &'a str) -> Option<&'a str> {
         match actor.split_once(':') {
             Some(("user", name)) => Some(name),
             Some(("token", id)) => self.tokens.get(id).map(|(_, owner)| owner.as_str()),

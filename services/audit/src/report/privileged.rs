@@ -230,6 +230,10 @@ fn of_relay(event: &RelayEvent) -> Option<String> {
             let waits = if registered.pending { ", waits to be accepted" } else { "" };
             Some(format!("{}{waits}", registered.settings.name))
         }
+        RelayEvent::RelayChanged(changed) => {
+            let settings = &changed.settings;
+            Some(format!("{} from {}", settings.name, words::ranges(&settings.addresses)))
+        }
         RelayEvent::RelayKeyRotated(rotated) => {
             Some(format!("the key before counts until {}", rotated.previous_until))
         }
