@@ -53,6 +53,8 @@ pub struct EventType {
     pub name: &'static str,
     /// The newest version.
     pub version: u32,
+    /// The versions it is written with: the newest, and the one before where that says all of some.
+    pub written: &'static [u32],
     /// The file of the rule that decides it, below `events/src`.
     pub rule: &'static str,
     /// The services that append it.
@@ -166,6 +168,7 @@ macro_rules! catalogue {
             kind: Kind::$kind,
             name: stringify!($event),
             version: $version,
+                    written: &[$version $(, { let _: fn(&$event) -> bool = $event::$older; $version - 1 })?],
             rule: $rule,
             appended_by: &$by,
             reacts: &$reacts,

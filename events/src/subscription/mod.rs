@@ -67,6 +67,7 @@ pub struct SubscriptionPaused {
 /// Why a subscription rests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "WhyPaused", transform = crate::schema::open)]
 pub enum Why {
     /// Somebody wanted it so.
     Asked,
@@ -127,6 +128,7 @@ pub struct Failure {
 /// Why an attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "DeliveryFailure", transform = crate::schema::open)]
 pub enum Class {
     /// Without TLS, which is not allowed.
     Insecure,

@@ -141,7 +141,8 @@ async fn happen(api: &Api, enabled: bool) -> u64 {
 }
 
 async fn parked(api: &Api, id: &str) -> Vec<Value> {
-    api.list(&format!("/api/subscriptions/{id}/parked")).await.unwrap()
+    let found = api.get(&format!("/api/subscriptions/{id}/parked")).await.unwrap().expect(200).unwrap();
+    found.body["items"].as_array().unwrap().clone()
 }
 
 async fn metric(world: &World, line: &str) -> u64 {
