@@ -101,12 +101,13 @@ fn references(with_end: bool) -> Map<String, Value> {
 
 /// An event in its envelope.
 fn message(event: &EventType) -> Value {
+    let versions: Vec<String> = event.written.iter().map(u32::to_string).collect();
     let of_type = json!({
         "type": "object",
         "properties": {
             "type": {"const": event.name},
             "kind": {"const": event.kind.wire_name()},
-            "eventversion": {"const": event.version.to_string()},
+            "eventversion": {"enum": versions},
             "data": {"$ref": format!("#/components/schemas/Event.{}", event.name)},
         },
     });

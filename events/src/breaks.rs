@@ -360,11 +360,10 @@ mod tests {
 
     #[test]
     fn a_case_of_a_union_is_compared_with_what_it_was() {
-        let tagged = |name: &str, held: Value| {
-            json!({"type": "object", "properties": {name: held}, "required": [name], "additionalProperties": false})
-        };
+        let tagged = |name: &str, held: Value| json!({"type": "object", "properties": {name: held}, "required": [name], "additionalProperties": false});
         let read = json!({"oneOf": [tagged("user", text()), tagged("group", text())]});
-        let third = json!({"oneOf": [tagged("user", text()), tagged("group", text()), tagged("role", text())]});
+        let third =
+            json!({"oneOf": [tagged("user", text()), tagged("group", text()), tagged("role", text())]});
         assert_eq!(told(read.clone(), third), ["as a whole may be of type object now"]);
         let other = json!({"oneOf": [tagged("user", text()), tagged("group", json!({"type": "integer"}))]});
         assert_eq!(told(read, other), ["field `group` was string, and is integer now"]);

@@ -21,6 +21,7 @@ use crate::session::*;
 use crate::sign_in::*;
 use crate::ssh_key::*;
 use crate::subject::InvalidSubject;
+use crate::subscription::*;
 use crate::tenant::*;
 use crate::token::*;
 use crate::user::*;
@@ -53,6 +54,8 @@ pub struct EventType {
     pub name: &'static str,
     /// The newest version.
     pub version: u32,
+    /// The versions it is written with: the newest, and the one before where that says all of some.
+    pub written: &'static [u32],
     /// The file of the rule that decides it, below `events/src`.
     pub rule: &'static str,
     /// The services that append it.
@@ -166,6 +169,7 @@ macro_rules! catalogue {
             kind: Kind::$kind,
             name: stringify!($event),
             version: $version,
+                    written: &[$version $(, { let _: fn(&$event) -> bool = $event::$older; $version - 1 })?],
             rule: $rule,
             appended_by: &$by,
             reacts: &$reacts,
@@ -289,6 +293,17 @@ catalogue! {
         ScheduleRemoved 1, rule "schedule/remove.rs", by ["api"], reacts [], tables ["schedules"];
         ScheduleFired 1, rule "schedule/fire.rs", by ["api"], reacts [], tables ["schedules", "schedule_runs"];
         ScheduleSkipped 1, rule "schedule/skip.rs", by ["api"], reacts [], tables ["schedules", "schedule_runs"];
+    }
+    Subscription "subscription" SubscriptionEvent {
+        SubscriptionSet 1, rule "subscription/set.rs", by ["api"], reacts ["api"], tables ["subscriptions"];
+        SubscriptionPaused 1, rule "subscription/pause.rs", by ["api"], reacts ["api"], tables ["subscriptions"];
+        SubscriptionResumed 1, rule "subscription/pause.rs", by ["api"], reacts ["api"], tables ["subscriptions"];
+        SubscriptionRemoved 1, rule "subscription/remove.rs", by ["api"], reacts ["api"], tables ["subscriptions"];
+        SubscriptionSecretRotated 1, rule "subscription/rotate_secret.rs", by ["api"], reacts ["api"], tables ["subscriptions"];
+        DeliveryParked 1, rule "subscription/park.rs", by ["api"], reacts [], tables ["subscriptions"];
+        DeliveryRetried 1, rule "subscription/retry.rs", by ["api"], reacts ["api"], tables ["subscriptions"];
+        DeliveryReleased 1, rule "subscription/release.rs", by ["api"], reacts [], tables ["subscriptions"];
+        DeliveryDropped 1, rule "subscription/retry.rs", by ["api"], reacts [], tables ["subscriptions"];
     }
     User "user" UserEvent {
         UserRegistered 1, rule "user/register.rs", by ["api"], reacts [], tables ["users"];

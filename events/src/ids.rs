@@ -126,11 +126,17 @@ id!(
     /// `sch-` and 12 lower-case base32 characters.
     ScheduleId, "schedule id", is_token, TOKEN_RULE);
 id!(
+    /// `sub-` and 12 lower-case base32 characters.
+    SubscriptionId, "subscription id", is_token, TOKEN_RULE);
+id!(
     /// `cmd_`, milliseconds since 1970, `_` and 12 lower-case base32 characters: as relays know commands.
     CommandId, "command id", is_command_id, COMMAND_ID_RULE);
 id!(
     /// `hub-` and 12 lower-case base32 characters: one life of one process that relays connect to.
     HubId, "hub id", is_token, TOKEN_RULE);
+id!(
+    /// `api-` and 12 lower-case base32 characters: one life of one process of the API.
+    ApiId, "API id", is_token, TOKEN_RULE);
 id!(
     /// What an operator sorts servers and people by: a zone, a group, a label's key or value.
     Tag, "tag", is_tag, TAG_RULE);
@@ -264,6 +270,18 @@ impl BatchId {
 impl ScheduleId {
     pub fn from_seed(seed: &Uuid) -> Self {
         Self(format!("sch-{}", base32_of(seed, 12)))
+    }
+}
+
+impl SubscriptionId {
+    pub fn from_seed(seed: &Uuid) -> Self {
+        Self(format!("sub-{}", base32_of(seed, 12)))
+    }
+}
+
+impl ApiId {
+    pub fn from_seed(seed: &Uuid) -> Self {
+        Self(format!("api-{}", base32_of(seed, 12)))
     }
 }
 

@@ -33,6 +33,7 @@ pub mod session;
 pub mod sign_in;
 pub mod ssh_key;
 pub mod subject;
+pub mod subscription;
 pub mod tenant;
 #[cfg(test)]
 mod testing;

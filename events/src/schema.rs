@@ -81,10 +81,14 @@ pub fn label(name: &str, version: u32) -> String {
 
 /// The schema of an event's data as it is written today, with its example.
 pub fn of(event: &EventType) -> Value {
-    let mut schema = named((event.schema)(), event.name, event.version);
+    let mut schema = of_version(event, event.version);
     let sample: Value = serde_json::from_str(event.sample).unwrap_or_default();
     schema["examples"] = json!([sample]);
     schema
+}
+
+fn of_version(event: &EventType, version: u32) -> Value {
+    named((event.schema)(), event.name, version)
 }
 
 /// The schema of the envelope; of `data` it says nothing.
@@ -100,8 +104,16 @@ fn named(schema: Schema, name: &str, version: u32) -> Value {
 
 /// All of them by their labels, the envelope's too.
 pub fn all() -> BTreeMap<String, Value> {
-    let events = CATALOGUE.iter().map(|event| (label(event.name, event.version), of(event)));
-    events.chain([(label(ENVELOPE, ENVELOPE_VERSION), envelope())]).collect()
+    let newest = CATALOGUE.iter().map(|event| (label(event.name, event.version), of(event)));
+    newest.chain(older()).chain([(label(ENVELOPE, ENVELOPE_VERSION), envelope())]).collect()
+}
+
+/// Those of versions that are still written beside the newest.
+fn older() -> impl Iterator<Item = (String, Value)> {
+    CATALOGUE.iter().flat_map(|event| {
+        let versions = event.written.iter().filter(|version| **version != event.version);
+        versions.map(|version| (label(event.name, *version), of_version(event, *version)))
+    })
 }
 
 /// By name or label: `EnvRequested`, `EnvRequested.v1`, `CloudEvent`.
@@ -110,7 +122,8 @@ pub fn find(asked: &str) -> Option<Value> {
     if is_meant(ENVELOPE, ENVELOPE_VERSION) {
         return Some(envelope());
     }
-    CATALOGUE.iter().find(|event| is_meant(event.name, event.version)).map(of)
+    let newest = CATALOGUE.iter().find(|event| is_meant(event.name, event.version)).map(of);
+    newest.or_else(|| older().find_map(|(label, schema)| (label == asked).then_some(schema)))
 }
 
 /// All of them as `components.schemas` of a larger document: `Event.<type>`, and `Event.part.<name>` for what
@@ -204,6 +217,8 @@ mod tests {
         assert_eq!(find("EnvRequested"), find("EnvRequested.v1"));
         assert_eq!(find("EnvRequested").unwrap()["$id"], "urn:portreeve:event:EnvRequested:v1");
         assert_eq!(find("CloudEvent"), Some(envelope()));
+        assert_eq!(find("BatchRequested"), find("BatchRequested.v2"));
+        assert_eq!(find("BatchRequested.v1").unwrap()["$id"], "urn:portreeve:event:BatchRequested:v1");
         for unknown in ["", "EnvRequested.v2", "envrequested", "EnvRequested.v"] {
             assert_eq!(find(unknown), None, "{unknown}");
         }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use async_nats::{Client, ConnectOptions, Event, Request, ServerAddr};
-use events::ids::HubId;
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -14,13 +13,14 @@ use crate::cache::Cache;
 use crate::callout::Callout;
 use crate::chunks::Chunks;
 use crate::config::Config;
-use crate::followers::{Followers, Positions};
+use crate::followers::{Followers, TapPositions};
 use crate::issuer::Issuer;
 use crate::log::Log;
 use crate::master_keys::MasterKeys;
 use crate::outputs::Outputs;
 use crate::parked::Parked;
-use crate::presence::{Presence, PresenceError};
+use crate::positions::Positions;
+use crate::presence::{Presence, PresenceError, Present};
 use crate::recordings::Recordings;
 use crate::vault::Vault;
 use crate::{BoxError, TopologyError, wire};
@@ -215,6 +215,11 @@ impl Connection {
     }
 
     /// How far they have come; as the user `api`.
+    pub fn tap_positions(&self) -> TapPositions {
+        TapPositions::new(self.client.clone(), self.api)
+    }
+
+    /// How far subscriptions have got; as the user `api`.
     pub fn positions(&self) -> Positions {
         Positions::new(self.client.clone(), self.api)
     }
@@ -230,9 +235,9 @@ impl Connection {
         self.api == Api::Mapped
     }
 
-    /// Says that this hub is there, and hears of the others; see [`Presence`].
-    pub async fn presence(&self, hub: &HubId) -> Result<Presence, PresenceError> {
-        Presence::begin(self.client.clone(), hub).await
+    /// Says that this process is there, and hears of the others of its kind; see [`Presence`].
+    pub async fn presence<Id: Present>(&self, own: &Id) -> Result<Presence<Id>, PresenceError> {
+        Presence::begin(self.client.clone(), own).await
     }
 
     pub fn parked(&self) -> Parked {

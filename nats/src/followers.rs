@@ -108,7 +108,9 @@ impl Followers {
 
     /// One that is not there is removed.
     pub async fn remove_consumer(&self, name: &str) -> Result<(), FollowersError> {
-        let Err(error) = self.jetstream.delete_consumer_from_stream(name, FOLLOWED).await else { return Ok(()) };
+        let Err(error) = self.jetstream.delete_consumer_from_stream(name, FOLLOWED).await else {
+            return Ok(());
+        };
         if let ConsumerErrorKind::JetStream(answer) = error.kind()
             && answer.error_code() == ErrorCode::CONSUMER_NOT_FOUND
         {
@@ -121,8 +123,7 @@ impl Followers {
     pub async fn connected(&self, account: &str) -> Result<Vec<Connected>, FollowersError> {
         let failed = |error: BoxError| FollowersError::Connected(error);
         let inbox = self.client.new_inbox();
-        let mut answers =
-            self.client.subscribe(inbox.clone()).await.map_err(|error| failed(error.into()))?;
+        let mut answers = self.client.subscribe(inbox.clone()).await.map_err(|error| failed(error.into()))?;
         let asked = json!({"acc": account, "auth": true, "limit": CONNECTED_MAX}).to_string();
         let sent = self.client.publish_with_reply(wire::CONNECTIONS, inbox, asked.into()).await;
         sent.map_err(|error| failed(error.into()))?;
@@ -156,14 +157,14 @@ impl Followers {
 
 /// How far those have come who follow; as the user `api`.
 #[derive(Clone)]
-pub struct Positions {
+pub struct TapPositions {
     client: Client,
     api: Api,
 }
 
 /// How far a tap has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
+pub struct TapPosition {
     /// Sequence of the last event that was handed out.
     pub delivered: u64,
     /// Every event up to this sequence is acknowledged.
@@ -193,19 +194,19 @@ struct Sequences {
     stream_seq: u64,
 }
 
-impl Positions {
+impl TapPositions {
     pub(crate) fn new(client: Client, api: Api) -> Self {
         Self { client, api }
     }
 
     /// `None`: nobody has followed by it yet.
-    pub async fn of(&self, consumer: &str) -> Result<Option<Position>, FollowersError> {
+    pub async fn of(&self, consumer: &str) -> Result<Option<TapPosition>, FollowersError> {
         let failed =
             |error: BoxError| FollowersError::Position { consumer: consumer.to_owned(), source: error };
         let subject = format!("{}.CONSUMER.INFO.{FOLLOWED}.{consumer}", self.api.prefix());
         let info: Info = ask(&self.client, subject).await.map_err(failed)?;
         match info.error {
-            None => Ok(Some(Position {
+            None => Ok(Some(TapPosition {
                 delivered: info.delivered.stream_seq,
                 acknowledged: info.ack_floor.stream_seq,
                 unacknowledged: info.num_ack_pending,

@@ -25,6 +25,8 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 const PARKED_BYTES_MAX: i64 = 1 << 30;
 /// Largest value in the vault, in bytes.
 const VAULT_VALUE_BYTES_MAX: i32 = 128 << 10;
+/// Largest message with a position, in bytes.
+const POSITION_BYTES_MAX: i32 = 4 << 10;
 
 /// Bytes of all recordings before further ones are refused: they must not take the log's disk.
 const RECORDINGS_BYTES_MAX: i64 = 4 << 30;
@@ -72,7 +74,7 @@ pub fn subjects_of(service: &str) -> Vec<String> {
     kinds.into_iter().map(|kind| format!("ev.*.{kind}.*")).collect()
 }
 
-fn streams(replicas: usize) -> [Config; 6] {
+fn streams(replicas: usize) -> [Config; 7] {
     let common = Config {
         storage: StorageType::File,
         retention: RetentionPolicy::Limits,
@@ -120,6 +122,17 @@ fn streams(replicas: usize) -> [Config; 6] {
             max_messages_per_subject: 1,
             max_message_size: VAULT_VALUE_BYTES_MAX,
             // What is sealed does not compress.
+            compression: Some(Compression::None),
+            ..common.clone()
+        },
+        // Likewise; each value replaces the one before.
+        Config {
+            name: wire::POSITIONS.to_owned(),
+            description: Some("how far subscriptions have got".to_owned()),
+            subjects: vec!["$KV.POSITIONS.>".to_owned()],
+            deny_purge: true,
+            max_messages_per_subject: 1,
+            max_message_size: POSITION_BYTES_MAX,
             compression: Some(Compression::None),
             ..common.clone()
         },

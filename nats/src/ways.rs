@@ -121,7 +121,10 @@ mod tests {
         assert_eq!(resume.account, FOLLOWERS);
         assert_eq!(resume.subscribe, [format!("_INBOX_{consumer}.>")]);
         assert!(resume.publish.iter().all(|subject| subject.contains(&consumer)), "{:?}", resume.publish);
-        assert_eq!(Way::Resume.subjects(&acme, ["env", "user", "session"]), ["ev.acme.env.*", "ev.acme.session.*"]);
+        assert_eq!(
+            Way::Resume.subjects(&acme, ["env", "user", "session"]),
+            ["ev.acme.env.*", "ev.acme.session.*"]
+        );
     }
 
     /// No subject at all would be every subject.

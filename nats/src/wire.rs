@@ -9,6 +9,8 @@ pub(crate) const EVENTS: &str = "EVENTS";
 pub(crate) const PARKED: &str = "PARKED";
 /// Stream behind the key-value bucket `VAULT`.
 pub(crate) const VAULT: &str = "KV_VAULT";
+/// Stream behind the key-value bucket `POSITIONS`.
+pub(crate) const POSITIONS: &str = "KV_POSITIONS";
 /// Stream of the chunks of recorded terminals.
 pub(crate) const RECORDINGS: &str = "RECORDINGS";
 pub(crate) const OUTPUTS: &str = "OUTPUTS";

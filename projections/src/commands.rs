@@ -184,6 +184,7 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
             | Event::Access(_)
             | Event::Relay(_)
             | Event::Schedule(_)
+            | Event::Subscription(_)
             | Event::User(_)
             | Event::SignIn(_)
             | Event::Token(_)

@@ -85,10 +85,9 @@ impl Filter {
     }
 }
 
-const COLUMNS: &str = "env_id, tenant, owner, name, status, phase, code, reason, image, cpu_milli, \
-    memory_milli, gpu, storage_milli, jupyter, ssh_port, jupyter_port, allow_list, ttl_s::text AS ttl_s, \
-    expires_at, idle_s::text AS idle_s, job_until, stops_at, deletes_at, deadline, created_at, updated_at, \
-    created_seq, seq";
+const COLUMNS: &str = "env_id, tenant, owner, name, status, phase, code, reason, image, cpu_milli, memory_milli, \
+    gpu, storage_milli, jupyter, ssh_port, jupyter_port, allow_list, ttl_s::text AS ttl_s, expires_at, \
+    idle_s::text AS idle_s, job_until, stops_at, deletes_at, deadline, created_at, updated_at, created_seq, seq";
 
 /// One environment, a deleted one too; `tenant: None` looks in all.
 pub async fn get(
@@ -281,6 +280,7 @@ fn change(recorded: &Recorded) -> Option<&EnvEvent> {
         | Event::Batch(_)
         | Event::Command(_)
         | Event::Schedule(_)
+        | Event::Subscription(_)
         | Event::NatsTap(_)
         | Event::Request(_) => None,
     }

@@ -143,6 +143,7 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
             | Event::Batch(_)
             | Event::Command(_)
             | Event::Schedule(_)
+            | Event::Subscription(_)
             | Event::User(_)
             | Event::Token(_)
             | Event::SignIn(_)

@@ -40,6 +40,7 @@ mod server_rows;
 pub mod servers;
 pub mod sessions;
 pub mod ssh_keys;
+pub mod subscriptions;
 pub mod timeline;
 pub mod tokens;
 pub mod users;

@@ -125,6 +125,7 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
             | Event::Batch(_)
             | Event::Command(_)
             | Event::Schedule(_)
+            | Event::Subscription(_)
             | Event::Token(_)
             | Event::Request(_) => {}
         }
@@ -133,10 +134,7 @@ pub(crate) async fn feed(connection: &mut PgConnection, events: &[&Recorded]) ->
     revoke(connection, &revoked).await
 }
 
-async fn issue(
-    connection: &mut PgConnection,
-    rows: &[(&Recorded, &NatsTapIssued)],
-) -> Result<(), RowError> {
+async fn issue(connection: &mut PgConnection, rows: &[(&Recorded, &NatsTapIssued)]) -> Result<(), RowError> {
     if rows.is_empty() {
         return Ok(());
     }

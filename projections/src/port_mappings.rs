@@ -147,6 +147,7 @@ fn change(recorded: &Recorded) -> Option<&PortEvent> {
         | Event::Batch(_)
         | Event::Command(_)
         | Event::Schedule(_)
+        | Event::Subscription(_)
         | Event::NatsTap(_)
         | Event::Request(_) => None,
     }

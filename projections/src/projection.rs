@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use crate::columns::RowError;
 use crate::{
     audit_log, batches, commands, environments, grants, logins, nats_taps, port_mappings, quotas, recordings,
-    relays, schedules, servers, sessions, ssh_keys, tokens, users,
+    relays, schedules, servers, sessions, ssh_keys, subscriptions, tokens, users,
 };
 
 pub(crate) type Feed =
@@ -50,6 +50,7 @@ projections! {
     batches 2 ["batches"];
     commands 2 ["commands"];
     schedules 1 ["schedules", "schedule_runs"];
+    subscriptions 1 ["subscriptions"];
     grants 1 ["grants", "people_groups"];
     quotas 1 ["quotas", "quota_claims"];
     audit_log 2 ["audit_log"];

@@ -184,6 +184,7 @@ impl Table for Tenants {
             | Event::Batch(_)
             | Event::Command(_)
             | Event::Schedule(_)
+            | Event::Subscription(_)
             | Event::NatsTap(_)
             | Event::Request(_) => None,
         }
@@ -296,30 +297,13 @@ impl Table for Claims {
     const NAME: &'static str = "quota_claims";
 
     fn key(recorded: &Recorded) -> Option<String> {
-        let tenant = &recorded.subject.tenant;
-        match &recorded.event {
-            Event::Quota(QuotaEvent::QuotaClaimed(claimed)) => Some(Self::key(tenant, &claimed.env)),
-            Event::Quota(QuotaEvent::QuotaReleased(released)) => Some(Self::key(tenant, &released.env)),
-            Event::Quota(QuotaEvent::QuotaSet(_))
-            | Event::Tenant(_)
-            | Event::Env(_)
-            | Event::Port(_)
-            | Event::Credential(_)
-            | Event::SshKey(_)
-            | Event::Login(_)
-            | Event::Session(_)
-            | Event::User(_)
-            | Event::Token(_)
-            | Event::SignIn(_)
-            | Event::Server(_)
-            | Event::Access(_)
-            | Event::Relay(_)
-            | Event::Batch(_)
-            | Event::Command(_)
-            | Event::Schedule(_)
-            | Event::NatsTap(_)
-            | Event::Request(_) => None,
-        }
+        let Event::Quota(event) = &recorded.event else { return None };
+        let env = match event {
+            QuotaEvent::QuotaClaimed(claimed) => &claimed.env,
+            QuotaEvent::QuotaReleased(released) => &released.env,
+            QuotaEvent::QuotaSet(_) => return None,
+        };
+        Some(Self::key(&recorded.subject.tenant, env))
     }
 
     fn key_of(row: &ClaimRow) -> String {

@@ -72,6 +72,7 @@ fn change(recorded: &Recorded) -> Option<&ServerEvent> {
         | Event::Batch(_)
         | Event::Command(_)
         | Event::Schedule(_)
+        | Event::Subscription(_)
         | Event::User(_)
         | Event::Token(_)
         | Event::SignIn(_)

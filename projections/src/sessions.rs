@@ -181,6 +181,7 @@ impl Table for Sessions {
             | Event::Batch(_)
             | Event::Command(_)
             | Event::Schedule(_)
+            | Event::Subscription(_)
             | Event::NatsTap(_)
             | Event::Request(_) => None,
         }

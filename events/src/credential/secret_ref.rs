@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::ids::{EnvId, ServerId, TenantId};
+use crate::ids::{EnvId, ServerId, SubscriptionId, TenantId};
 
 /// Where a secret lies in the vault.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +38,11 @@ impl SecretRef {
     /// With what one logs in to a server: a password, or a private key as OpenSSH PEM without a passphrase.
     pub fn server_login(server: &ServerId, version: Uuid) -> Self {
         Self { owner: server.to_string(), name: "server-login".to_owned(), version }
+    }
+
+    /// With what the deliveries of a webhook are signed: `whsec_` and base64.
+    pub fn webhook(subscription: &SubscriptionId, version: Uuid) -> Self {
+        Self { owner: subscription.to_string(), name: "webhook".to_owned(), version }
     }
 
     /// The key whose certificates open servers that trust it, as OpenSSH PEM. Not that of environments: what

@@ -19,7 +19,7 @@ pub const fn leaves(kind: Kind) -> bool {
         | Kind::Schedule
         | Kind::SignIn => true,
         // names of secrets, digests of keys and passwords
-        Kind::Credential | Kind::Server | Kind::Relay | Kind::NatsTap => false,
+        Kind::Credential | Kind::Server | Kind::Relay | Kind::Subscription | Kind::NatsTap => false,
         // under the system's tenant
         Kind::User | Kind::Token | Kind::Port => false,
         // answers to requests, which may be anything

@@ -381,8 +381,7 @@ mod tests {
         let story = Story::default().fails(&[0, 1, 2, 3, 4, 30, 90]);
         let minute = LockoutPolicy { locked_s: 60, ..TODAY };
         let once = Outcome::TurnedAway { times: 1 };
-        let expected =
-            [("LoginLocked", closed(1_804), closed(64)), ("LoginsRefused", once, Outcome::Tried)];
+        let expected = [("LoginLocked", closed(1_804), closed(64)), ("LoginsRefused", once, Outcome::Tried)];
         assert_eq!(story.differs(minute, 1), expected, "at 30 it is closed either way");
         let narrow = LockoutPolicy { window_s: 4, ..TODAY };
         let opened = |times| ("LoginsRefused", Outcome::TurnedAway { times }, Outcome::Tried);

@@ -4,14 +4,19 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use events::aggregate::{AggregateEvent, Decision, Refusal};
 use events::batch::{self, ApprovalAsked, BatchRequested};
+use events::credential::SecretRef;
 use events::decide_again::{Again, decide_again};
-use events::ids::{BatchId, HubId, TenantId, UserName};
+use events::ids::{BatchId, EventId, HubId, TenantId, UserName};
 use events::relay::{self, RelayRegistered, RelaySettings, change::Change, connect::Knock};
 use events::schedule::{
     self, Run, Schedule, ScheduleFired, ScheduleSet, ScheduleSkipped, When, Which, Why, due,
 };
 use events::server::account::{AccountAction, AccountChangeAsked, AccountChangeEnded, AccountOutcome};
 use events::server::{self, Credential, Facts, Method, Settings};
+use events::subscription::{
+    Class, Delivery, DeliveryParked, Failure, Filter, Subscription, SubscriptionSecretRotated,
+    SubscriptionSet,
+};
 use events::user::Role;
 use events::{Aggregate, Cause, Event, Recorded, Subject};
 use uuid::Uuid;
@@ -169,6 +174,49 @@ fn of_a_schedule() {
     schedule.then(|state, _| schedule::pause::resume(state, t(240)));
     schedule.then(|state, _| schedule::fire::fire(state, fired(t(900), t(900))));
     schedule.then(|state, _| schedule::remove::remove(state));
+}
+
+#[test]
+fn of_a_subscription() {
+    use events::subscription::{park, pause, release, remove, retry, rotate_secret, set};
+    let secret = |version| SecretRef {
+        owner: "sub-a".into(),
+        name: "webhook".into(),
+        version: Uuid::from_u128(version),
+    };
+    let asked = SubscriptionSet {
+        name: "to the archive".into(),
+        filter: Filter::default(),
+        delivery: Delivery::Webhook { url: "https://example.org/".into(), secret: secret(1) },
+        after: 7,
+        by: UserName::parse("alice").unwrap(),
+        actor: "user:alice".into(),
+        role: Role::Operator,
+    };
+    let parked = |sequence, attempts| DeliveryParked {
+        sequence,
+        event_id: EventId(Uuid::from_u128(9)),
+        attempts,
+        failure: Failure { class: Class::Timeout, status: None },
+    };
+    let mut subscription = Life::<Subscription>::new();
+    subscription.then(|state, _| set::set(state, asked.clone()));
+    let named = SubscriptionSet { name: "otherwise".into(), ..asked };
+    subscription.then(|state, _| set::change(state, named));
+    subscription.then(|state, now| {
+        let rotated = SubscriptionSecretRotated { secret: secret(2), previous_until: now };
+        rotate_secret::rotate_secret(state, rotated)
+    });
+    subscription.then(|state, _| park::park(state, parked(8, 10)));
+    subscription.then(|state, _| retry::retry(state, 8));
+    subscription.then(|state, _| park::park(state, parked(8, 11)));
+    subscription.then(|state, _| retry::retry(state, 8));
+    subscription.then(|state, _| release::release(state, 8));
+    subscription.then(|state, _| park::park(state, parked(9, 10)));
+    subscription.then(|state, _| retry::give_up(state, 9));
+    subscription.then(|state, _| pause::pause(state, events::subscription::Why::Gone));
+    subscription.then(|state, _| pause::resume(state));
+    subscription.then(|state, _| remove::remove(state));
 }
 
 #[test]

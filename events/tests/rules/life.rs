@@ -200,6 +200,7 @@ fn fold_all(history: &[(Event, DateTime<Utc>)]) {
             Kind::Batch => fold::<events::batch::Batch>(history),
             Kind::Command => fold::<events::command::Command>(history),
             Kind::Schedule => fold::<events::schedule::Schedule>(history),
+            Kind::Subscription => fold::<events::subscription::Subscription>(history),
             Kind::User => fold::<events::user::User>(history),
             Kind::SignIn => fold::<events::sign_in::SignIn>(history),
             Kind::Token => fold::<events::token::Token>(history),

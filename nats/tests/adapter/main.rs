@@ -4,6 +4,7 @@
 mod anchors;
 mod decide;
 mod permissions;
+mod positions;
 mod recordings;
 mod stand;
 mod tail;

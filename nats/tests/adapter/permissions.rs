@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use crate::stand::*;
 
-const STREAMS: [&str; 6] = ["EVENTS", "PARKED", "KV_VAULT", "RECORDINGS", "OUTPUTS", "ANCHORS"];
+const STREAMS: [&str; 7] =
+    ["EVENTS", "PARKED", "KV_VAULT", "KV_POSITIONS", "RECORDINGS", "OUTPUTS", "ANCHORS"];
 /// A refused publish has no answer.
 const NO_ANSWER: Duration = Duration::from_millis(400);
 
@@ -76,6 +77,7 @@ async fn seed(server: &NatsServer) {
     // A message without a body, which an intruder would send on as an empty request.
     api.request("ev.acme.quota.empty", "".into()).await.unwrap();
     api.request("$KV.VAULT.a.b.c", "sealed".into()).await.unwrap();
+    api.request("$KV.POSITIONS.acme.sub-a", "{}".into()).await.unwrap();
     api.request("rec.acme.ses-a.1", "sealed".into()).await.unwrap();
     raw(server, "relay").await.request("out.acme.cmd_1_a.1", "sealed".into()).await.unwrap();
     raw(server, "provisioner").await.request("parked.provisioner.1", "poison".into()).await.unwrap();
@@ -220,6 +222,8 @@ async fn only_who_needs_secrets_reaches_the_vault_and_only_a_worker_its_messages
         let tried = [
             ("$KV.VAULT.x.y.z", ""),
             ("LOG.API.DIRECT.GET.KV_VAULT.$KV.VAULT.a.b.c", ""),
+            ("$KV.POSITIONS.acme.sub-b", ""),
+            ("LOG.API.DIRECT.GET.KV_POSITIONS.$KV.POSITIONS.acme.sub-a", ""),
             ("LOG.API.CONSUMER.MSG.NEXT.EVENTS.provisioner", r#"{"batch":1,"no_wait":true}"#),
             ("parked.projector.7", "{}"),
         ];
@@ -230,7 +234,9 @@ async fn only_who_needs_secrets_reaches_the_vault_and_only_a_worker_its_messages
         }))
         .await;
         let secrets = ["api", "provisioner"].contains(&name);
-        assert_eq!(answers, [secrets, secrets, name == "provisioner", name == "projector"], "{name}");
+        let (positions, worker) = (name == "api", name == "provisioner");
+        let expected = [secrets, secrets, positions, positions, worker, name == "projector"];
+        assert_eq!(answers, expected, "{name}");
     }
 }
 
@@ -362,10 +368,8 @@ async fn the_servers_are_asked_and_ask_who_lets_taps_in() {
         let mut questions = client.subscribe("$SYS.REQ.USER.AUTH").await.unwrap();
         client.flush().await.unwrap();
         let nobody = async_nats::ConnectOptions::with_user_and_password("nobody".into(), "x".into());
-        let (refused, question) = tokio::join!(
-            nobody.connect(server.url()),
-            tokio::time::timeout(NO_ANSWER, questions.next())
-        );
+        let (refused, question) =
+            tokio::join!(nobody.connect(server.url()), tokio::time::timeout(NO_ANSWER, questions.next()));
         assert!(refused.is_err());
         let lets_in = name == "taps";
         assert_eq!((answered, matches!(question, Ok(Some(_)))), (lets_in, lets_in), "{name}");

@@ -135,7 +135,12 @@ impl Stage {
         let raw = raw(&self.server, "taps").await;
         let log = raw.request(format!("{FOLLOWERS_API}.STREAM.INFO.{FOLLOWED}"), "".into()).await.unwrap();
         let log: Value = serde_json::from_slice(&log.payload).unwrap();
-        json!([log["config"], log["state"]["last_seq"], log["state"]["messages"], log["state"]["consumer_count"]])
+        json!([
+            log["config"],
+            log["state"]["last_seq"],
+            log["state"]["messages"],
+            log["state"]["consumer_count"]
+        ])
     }
 
     /// Something that rings for the worker of the log.

@@ -23,9 +23,21 @@ async fn who_listens_hears_their_tenant_and_can_say_and_ask_nothing() {
 
     let before = stage.state().await;
     for subject in [
-        ">", "*", "stored.>", "stored.acme.>", "stored.acme.*.*", "stored.*.env.*", "stored.other.env.*",
-        "stored.acme.session.*", "stored.acme.credential.*", "ev.>", "_INBOX.>", "$SYS.>", "$JS.>",
-        "$SYS.REQ.USER.AUTH", "hub.*",
+        ">",
+        "*",
+        "stored.>",
+        "stored.acme.>",
+        "stored.acme.*.*",
+        "stored.*.env.*",
+        "stored.other.env.*",
+        "stored.acme.session.*",
+        "stored.acme.credential.*",
+        "ev.>",
+        "_INBOX.>",
+        "$SYS.>",
+        "$JS.>",
+        "$SYS.REQ.USER.AUTH",
+        "hub.*",
     ] {
         let mut subscription = listener.client.subscribe(subject).await.unwrap();
         assert!(!listener.complaints().await.is_empty(), "{subject} may be heard");
@@ -33,9 +45,17 @@ async fn who_listens_hears_their_tenant_and_can_say_and_ask_nothing() {
         assert_eq!(heard(&mut subscription).await, Vec::<String>::new(), "{subject}");
     }
     for subject in [
-        "ev.acme.env.forged", "stored.acme.env.forged", "anything", "anchor.log", "$KV.VAULT.a.b.c",
-        "$JS.API.INFO", "$JS.API.STREAM.INFO.EVENTS", "LOG.API.CONSUMER.INFO.EVENTS.x", "SERVERS.CONNZ",
-        "$SYS.REQ.USER.AUTH", "$SYS.REQ.USER.INFO",
+        "ev.acme.env.forged",
+        "stored.acme.env.forged",
+        "anything",
+        "anchor.log",
+        "$KV.VAULT.a.b.c",
+        "$JS.API.INFO",
+        "$JS.API.STREAM.INFO.EVENTS",
+        "LOG.API.CONSUMER.INFO.EVENTS.x",
+        "SERVERS.CONNZ",
+        "$SYS.REQ.USER.AUTH",
+        "$SYS.REQ.USER.INFO",
     ] {
         listener.client.publish_with_reply(subject, "stored.acme.quota.x", "{}".into()).await.unwrap();
         assert!(!listener.complaints().await.is_empty(), "{subject} may be said");
@@ -57,7 +77,7 @@ async fn who_comes_back_goes_on_where_they_were_with_the_sequences_of_the_log() 
     assert_eq!(message.info().unwrap().stream_sequence, head - 2, "that of the log");
     message.double_ack().await.unwrap();
     drop(follower);
-    let positions = user(&stage.server, "api").await.positions();
+    let positions = user(&stage.server, "api").await.tap_positions();
     let at = positions.of(&stage.acme.consumer()).await.unwrap().unwrap();
     assert_eq!((at.delivered, at.acknowledged, at.pending), (head - 2, head - 2, 0));
     assert_eq!(positions.of("nobody").await.unwrap(), None);
@@ -113,7 +133,10 @@ async fn who_comes_back_asks_for_nothing_but_their_own() {
         (format!("{FOLLOWERS_API}.CONSUMER.PAUSE.{FOLLOWED}.{own}"), String::new()),
         (format!("{FOLLOWERS_API}.CONSUMER.INFO.{FOLLOWED}.{others}"), String::new()),
         (format!("{FOLLOWERS_API}.CONSUMER.MSG.NEXT.{FOLLOWED}.{others}"), json!({"batch": 1}).to_string()),
-        (format!("{FOLLOWERS_API}.CONSUMER.MSG.NEXT.{FOLLOWED}.provisioner"), json!({"batch": 1}).to_string()),
+        (
+            format!("{FOLLOWERS_API}.CONSUMER.MSG.NEXT.{FOLLOWED}.provisioner"),
+            json!({"batch": 1}).to_string(),
+        ),
         (format!("$JS.ACK.{FOLLOWED}.{others}.1.1.1.1.0"), String::new()),
         ("$JS.ACK.EVENTS.provisioner.1.1.1.1.0".to_owned(), String::new()),
         ("ev.acme.env.forged".to_owned(), "{}".to_owned()),
@@ -125,7 +148,9 @@ async fn who_comes_back_asks_for_nothing_but_their_own() {
         assert!(!matches!(answer, Ok(Ok(_))), "{subject}: {answer:?}");
         assert!(!follower.complaints().await.is_empty(), "{subject} may be asked");
     }
-    for subject in [">", "_INBOX.>", &format!("{}.>", inbox_prefix(&others)), "stored.acme.env.*", "ev.>", "$JS.>"] {
+    for subject in
+        [">", "_INBOX.>", &format!("{}.>", inbox_prefix(&others)), "stored.acme.env.*", "ev.>", "$JS.>"]
+    {
         let _subscription = follower.client.subscribe(subject.to_owned()).await.unwrap();
         assert!(!follower.complaints().await.is_empty(), "{subject} may be heard");
     }
@@ -238,7 +263,7 @@ async fn who_is_connected_is_known_and_can_be_sent_out() {
     // and no consumer is left for them
     followers.remove_consumer(&stage.acme.consumer()).await.unwrap();
     followers.remove_consumer(&stage.acme.consumer()).await.unwrap();
-    let positions = crate::stand::user(&stage.server, "api").await.positions();
+    let positions = crate::stand::user(&stage.server, "api").await.tap_positions();
     assert_eq!(positions.of(&stage.acme.consumer()).await.unwrap(), None);
 }
 
@@ -252,7 +277,8 @@ async fn the_same_is_heard_over_a_web_socket() {
     let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://127.0.0.1:{port}")).await.unwrap();
     let user = Way::Live.user(&stage.acme.id);
     let hello = json!({"user": user, "pass": PASSWORD, "verbose": false, "headers": true, "protocol": 1});
-    let words = format!("CONNECT {hello}\r\nSUB stored.acme.quota.* 1\r\nSUB stored.other.quota.* 2\r\nPING\r\n");
+    let words =
+        format!("CONNECT {hello}\r\nSUB stored.acme.quota.* 1\r\nSUB stored.other.quota.* 2\r\nPING\r\n");
     socket.send(Message::binary(words.into_bytes())).await.unwrap();
     let mut said = String::new();
     let mut until = async |word: &str| {

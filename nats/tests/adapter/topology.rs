@@ -55,7 +55,7 @@ async fn a_consumer_that_differs_is_named_with_its_field() {
     // A server from nothing, where the consumer was made by somebody else.
     let other = empty_server().await;
     let raw = raw(&other, "setup").await;
-    for stream in ["EVENTS", "PARKED", "KV_VAULT", "RECORDINGS", "OUTPUTS", "ANCHORS"] {
+    for stream in ["EVENTS", "PARKED", "KV_VAULT", "KV_POSITIONS", "RECORDINGS", "OUTPUTS", "ANCHORS"] {
         let config = config_of(&template, stream).await;
         raw.request(format!("LOG.API.STREAM.CREATE.{stream}"), config.to_string().into()).await.unwrap();
     }

@@ -28,6 +28,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use crate::story::Story;
+use crate::subscription_story::assert_subscriptions;
 use crate::{assert_rows_follow, feed_all, fresh};
 
 /// Histories tried.
@@ -79,6 +80,7 @@ async fn assert_folds(projections: &Projections, log: &[Recorded]) {
     assert_servers(projections, log).await;
     assert_commands(projections, log).await;
     assert_schedules(projections, log).await;
+    assert_subscriptions(projections, log).await;
     assert_logins_and_sessions(projections, log).await;
     assert_audit(projections, log).await;
 }

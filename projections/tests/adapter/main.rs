@@ -12,6 +12,7 @@ mod rebuilding;
 mod schedule_story;
 mod server_story;
 mod story;
+mod subscription_story;
 mod time_travel;
 mod waiting;
 mod work_then;

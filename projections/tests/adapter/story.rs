@@ -113,6 +113,7 @@ impl Story {
         let tenant = tenant(which);
         let env = env(which);
         match what % 30 {
+            _ if (160..170).contains(&what) => self.step_of_subscription(what - 160, which, &tenant),
             _ if (170..180).contains(&what) => self.step_of_schedule(what - 170, which, &tenant),
             _ if (180..210).contains(&what) => self.step_of_command(what - 180, which, &tenant),
             _ if what >= 210 => self.step_of_server(what, which, &tenant),

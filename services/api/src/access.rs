@@ -71,6 +71,7 @@ impl Caller {
             | Kind::Batch
             | Kind::Command
             | Kind::Schedule
+            | Kind::Subscription
             | Kind::NatsTap => self.sees(tenant, whose.owner.as_ref()),
         }
     }

@@ -10,7 +10,7 @@ use entrance::visit::Visits;
 use entrance::way_in::WayIn;
 use ipnet::IpNet;
 use kit::health::Health;
-use nats::{Anchors, Log, Outputs, Recordings, Vault};
+use nats::{Anchors, Log, Outputs, Positions, Recordings, Vault};
 use projections::Projections;
 use reach::Reach;
 use tokio::sync::Semaphore;
@@ -26,6 +26,7 @@ use crate::nats_taps::NatsTaps;
 use crate::rate_limits::RateLimits;
 use crate::sign_ins::SignIns;
 use crate::terminal::shells::Terminals;
+use crate::webhooks::send::Postman;
 
 /// Handed to every route; cheap to clone.
 #[derive(Clone)]
@@ -37,6 +38,10 @@ pub struct Parts {
     pub recordings: Recordings,
     pub outputs: Outputs,
     pub anchors: Anchors,
+    /// How far subscriptions have got.
+    pub positions: Positions,
+    /// Who posts to webhooks.
+    pub postman: Postman,
     pub projections: Projections,
     /// What was.
     pub time_travel: TimeTravel,

@@ -7,7 +7,7 @@ pub const fn audience(kind: Kind) -> &'static str {
     match kind {
         Kind::User | Kind::SignIn | Kind::Token | Kind::Request => "admins, and the tenant's auditors",
         Kind::Tenant => "admins, and every person of the tenant",
-        Kind::Quota | Kind::Server | Kind::Access | Kind::Relay | Kind::NatsTap => {
+        Kind::Quota | Kind::Server | Kind::Access | Kind::Relay | Kind::Subscription | Kind::NatsTap => {
             "admins, and the tenant's operators and auditors"
         }
         Kind::Env
@@ -43,6 +43,7 @@ mod tests {
             | Kind::Server
             | Kind::Access
             | Kind::Relay
+            | Kind::Subscription
             | Kind::NatsTap
             | Kind::Request => None,
             Kind::Env
@@ -68,8 +69,8 @@ mod tests {
                 let caller = Caller { actor, owner: me.clone(), tenant: tenant.clone(), role, sign_in: None };
                 let shown = caller.sees_event(*kind, &whose(*kind, tenant.clone(), me.clone()));
                 let text = audience(*kind);
-                let said = text.contains(role.name())
-                    || (text.contains("every person") && role != Role::Enroller);
+                let said =
+                    text.contains(role.name()) || (text.contains("every person") && role != Role::Enroller);
                 assert_eq!(shown, said, "{role:?} {kind:?}: {text}");
             }
         }

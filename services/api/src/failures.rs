@@ -1,7 +1,7 @@
 //! What does the world's breaking look like from outside? Which failures are ours, which pass.
 
 use events::aggregate::Refusal;
-use nats::{AppendError, DecideError, LogError, OutputError, RecordingError, VaultError};
+use nats::{AppendError, DecideError, LogError, OutputError, PositionsError, RecordingError, VaultError};
 use projections::QueryError;
 use recorder::playback::PlaybackError;
 
@@ -54,6 +54,20 @@ impl From<VaultError> for Problem {
             | VaultError::KeyUnknown { .. }
             | VaultError::Damaged(_)
             | VaultError::Randomness => Self::internal(&error),
+        }
+    }
+}
+
+impl From<PositionsError> for Problem {
+    fn from(error: PositionsError) -> Self {
+        match &error {
+            PositionsError::Lost => {
+                Self::new("contended", "others moved the position at the same moment; try again")
+            }
+            PositionsError::Unavailable(_) => {
+                Self::caused("log_unavailable", "the positions did not answer; try again", &error)
+            }
+            PositionsError::Refused(_) => Self::internal(&error),
         }
     }
 }

@@ -17,6 +17,7 @@ mod due_schedules;
 mod environment;
 mod event_audience;
 mod event_pages;
+mod event_reader;
 mod failures;
 mod fields;
 mod hashing;
@@ -52,11 +53,13 @@ mod server_import;
 mod server_way;
 mod serving;
 mod sign_ins;
+mod subscriptions;
 mod tap;
 mod terminal;
 mod tls;
 mod user_agent;
 mod watch;
+mod webhooks;
 mod what_if_fields;
 
 use std::net::SocketAddr;
@@ -69,6 +72,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use entrance::refusals::Refusals;
 use entrance::visit::{CLOSE_WITHIN, Visits};
 use entrance::way_in::WayIn;
+use events::ids::ApiId;
 use ipnet::IpNet;
 use kit::health::Health;
 use nats::MasterKeys;
@@ -79,6 +83,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
+use uuid::Uuid;
 
 use crate::app::{App, Parts, Shown};
 pub use crate::bootstrap::{BootstrapError, DEFAULT_TENANT, administrator_token, bootstrap};
@@ -88,6 +93,7 @@ pub use crate::nats_taps::NatsTapsAt;
 pub use crate::rate_limits::{Rate, Rates};
 use crate::tls::Tls;
 pub use crate::tls::TlsFiles;
+pub use crate::webhooks::WebhookSettings;
 
 /// What the API needs to run.
 #[derive(Clone)]
@@ -115,6 +121,7 @@ pub struct Config {
     pub jupyter: JupyterSettings,
     /// What those are told who may follow by NATS.
     pub nats_taps: NatsTapsAt,
+    pub webhooks: WebhookSettings,
     /// Served beside the API on the same address: Socket.IO for relays, where this process has it.
     pub beside: Router,
 }
@@ -133,6 +140,10 @@ pub enum RunError {
     ReadModel(#[from] projections::ConnectError),
     #[error("passwords cannot be hashed")]
     Hashing(#[from] hashing::HashingError),
+    #[error("the other processes of the API cannot be heard")]
+    Presence(#[from] nats::PresenceError),
+    #[error("webhooks cannot be posted over TLS")]
+    Webhooks(#[source] rustls::Error),
     #[error("HTTPS cannot be served")]
     Tls(#[from] tls::TlsError),
     #[error("the HTTP server ended")]
@@ -169,6 +180,7 @@ pub async fn serve(
     let recordings = connection.recordings(config.master_keys.clone());
     let outputs = connection.outputs(config.master_keys.clone());
     let anchors = connection.anchors();
+    let presence = connection.presence(&ApiId::from_seed(&Uuid::now_v7())).await?;
     let app = App::new(Parts {
         live: live::Live::new(&log).await?,
         nats_taps: nats_taps::NatsTaps::new(&connection, config.nats_taps),
@@ -185,6 +197,8 @@ pub async fn serve(
         recordings,
         outputs,
         anchors,
+        positions: connection.positions(),
+        postman: webhooks::send::Postman::new(config.webhooks).map_err(RunError::Webhooks)?,
         projections: projections.clone(),
         health: health.clone(),
         metrics: metrics::Metrics::new(&health),
@@ -218,6 +232,8 @@ pub async fn serve(
     let checking = tokio::spawn(terminal::rights::keep_checking(app.clone(), shutdown.clone()));
     let ending = tokio::spawn(overdue_accounts::keep_ending(app.clone(), shutdown.clone()));
     let beginning = tokio::spawn(due_schedules::keep_beginning(app.clone(), shutdown.clone()));
+    let saying = tokio::spawn(presence.keep_saying(shutdown.clone()));
+    let posting = tokio::spawn(webhooks::keep_delivering(app.clone(), presence, shutdown.clone()));
     let all_left = CancellationToken::new();
     let refused = Arc::clone(&app.refusals).keep_recording(all_left.clone());
     let unsigned = Arc::clone(&app.sign_ins).keep_recording(all_left.clone());
@@ -228,12 +244,14 @@ pub async fn serve(
     );
     // also when one of the two broke
     shutdown.cancel();
-    tokio::join!(app.terminals.drain(), app.jupyter.ways.ended(CLOSE_WITHIN));
+    // the next process posts webhooks as soon as this one has said that it ends
+    let said = tokio::time::timeout(CLOSE_WITHIN, saying);
+    let _ended = tokio::join!(app.terminals.drain(), app.jupyter.ways.ended(CLOSE_WITHIN), said);
     all_left.cancel();
     if tokio::time::timeout(CLOSE_WITHIN, telling).await.is_err() {
         tracing::warn!("how often people were turned away was not recorded in time");
     }
-    for task in [watching, following, forgetting, checking, ending, beginning] {
+    for task in [watching, following, forgetting, checking, ending, beginning, posting] {
         task.abort();
     }
     served.map(drop).map_err(RunError::Serve)

@@ -18,6 +18,18 @@ pub struct Answered {
     pub status: u16,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfSubscription {
+    /// A tenant has twenty at most.
+    pub subscription: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Attempted {
+    /// `delivered`, `failed`, `gone`; and `parked`, when no further attempt is made.
+    pub outcome: &'static str,
+}
+
 /// Shared handles of the metrics.
 #[derive(Clone)]
 pub struct Metrics {
@@ -27,6 +39,10 @@ pub struct Metrics {
     pub taps_dropped: Counter,
     pub terminal_shells: Gauge<i64, AtomicI64>,
     pub terminal_clients: Gauge<i64, AtomicI64>,
+    pub webhook_attempts: Family<Attempted, Counter>,
+    pub subscription_lag_events: Family<OfSubscription, Gauge<i64, AtomicI64>>,
+    pub subscription_lag_s: Family<OfSubscription, Gauge<i64, AtomicI64>>,
+    pub subscription_parked: Family<OfSubscription, Gauge<i64, AtomicI64>>,
 }
 
 /// First bucket of the answer times, in seconds; each further one is twice as long.
@@ -44,6 +60,10 @@ impl Metrics {
             taps_dropped: Counter::default(),
             terminal_shells: Gauge::default(),
             terminal_clients: Gauge::default(),
+            webhook_attempts: Family::default(),
+            subscription_lag_events: Family::default(),
+            subscription_lag_s: Family::default(),
+            subscription_parked: Family::default(),
         };
         let shown = metrics.clone();
         health.register(|registry| {
@@ -68,6 +88,26 @@ impl Metrics {
                 "portreeve_api_terminal_clients",
                 "Connections to shells of web terminals, guests included",
                 shown.terminal_clients,
+            );
+            registry.register(
+                "portreeve_api_webhook_attempts",
+                "Attempts to deliver to webhooks by outcome, and deliveries parked",
+                shown.webhook_attempts,
+            );
+            registry.register(
+                "portreeve_api_subscription_lag_events",
+                "Events that a subscription has not had yet",
+                shown.subscription_lag_events,
+            );
+            registry.register(
+                "portreeve_api_subscription_lag_seconds",
+                "How long the first of them waits",
+                shown.subscription_lag_s,
+            );
+            registry.register(
+                "portreeve_api_subscription_parked",
+                "Deliveries that wait for somebody to retry or drop them",
+                shown.subscription_parked,
             );
         });
         metrics

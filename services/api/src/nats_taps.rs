@@ -1,6 +1,6 @@
 //! How do those who follow by NATS reach the server, and what does it say of them?
 
-use nats::{Connection, Positions};
+use nats::{Connection, TapPositions};
 
 /// What those are told who may follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,13 +13,13 @@ pub struct NatsTapsAt {
 
 pub struct NatsTaps {
     pub at: NatsTapsAt,
-    pub positions: Positions,
+    pub positions: TapPositions,
     /// The server can let somebody in to see only their own.
     pub possible: bool,
 }
 
 impl NatsTaps {
     pub fn new(connection: &Connection, at: NatsTapsAt) -> Self {
-        Self { at, positions: connection.positions(), possible: connection.has_accounts() }
+        Self { at, positions: connection.tap_positions(), possible: connection.has_accounts() }
     }
 }

@@ -30,7 +30,7 @@ use crate::terminal::failure;
     modifiers(&Bearer),
     tags(
         (name = "environments"), (name = "servers"), (name = "relays"), (name = "commands"), (name = "schedules"), (name = "terminals"), (name = "recordings"), (name = "ssh keys"), (name = "tenants"), (name = "users"),
-        (name = "tokens"), (name = "auth"), (name = "events"), (name = "audit"), (name = "projections"),
+        (name = "tokens"), (name = "auth"), (name = "events"), (name = "subscriptions"), (name = "audit"), (name = "projections"),
     )
 )]
 pub struct Described;
@@ -160,6 +160,7 @@ mod tests {
             ("get", "/api/audit/export"),
             ("get", "/api/audit/replay"),
             ("get", "/api/audit/diff"),
+            ("get", "/api/audit/reports/{name}"),
             ("get", "/api/audit/explain/{event_id}"),
             ("get", "/api/audit/timeline"),
             ("post", "/api/audit/what-if"),
@@ -183,6 +184,14 @@ mod tests {
             ("get", "/api/batches/{id}"),
             ("get", "/api/batches/{id}/commands"),
             ("get", "/api/batches/{id}/events"),
+            ("post", "/api/subscriptions"),
+            ("get", "/api/subscriptions"),
+            ("get", "/api/subscriptions/{id}/events"),
+            ("post", "/api/subscriptions/{id}/position"),
+            ("post", "/api/subscriptions/{id}/rotate-secret"),
+            ("get", "/api/subscriptions/{id}/parked"),
+            ("post", "/api/subscriptions/{id}/parked/{sequence}/retry"),
+            ("delete", "/api/subscriptions/{id}/parked/{sequence}"),
             ("post", "/api/batches/{id}/cancel"),
             ("post", "/api/schedules"),
             ("get", "/api/schedules"),

@@ -79,6 +79,13 @@ pub const CODES: &[Code] = &[
     row("not_awaiting", StatusCode::CONFLICT, "The command does not wait for an approval"),
     row("too_many_members", StatusCode::CONFLICT, "There are too many groups or members"),
     row("too_many_schedules", StatusCode::CONFLICT, "The tenant has too many schedules"),
+    row("too_many_subscriptions", StatusCode::CONFLICT, "The tenant has too many subscriptions"),
+    row("delivery_differs", StatusCode::CONFLICT, "The subscription is delivered otherwise"),
+    row("position_behind", StatusCode::CONFLICT, "The position is further already"),
+    row("reader_replaced", StatusCode::CONFLICT, "Somebody newer reads"),
+    row("subscription_paused", StatusCode::CONFLICT, "The subscription is paused"),
+    row("not_parked", StatusCode::CONFLICT, "No such delivery is parked"),
+    row("too_many_parked", StatusCode::CONFLICT, "Too many deliveries are parked"),
     row("too_many_pending", StatusCode::CONFLICT, "Too many relays wait to be accepted"),
     row("too_many_taps", StatusCode::CONFLICT, "The tenant has too many taps of NATS"),
     row("relay_revoked", StatusCode::CONFLICT, "The relay was revoked"),
@@ -90,6 +97,7 @@ pub const CODES: &[Code] = &[
     row("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
     row("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be JSON"),
     row("validation_failed", StatusCode::UNPROCESSABLE_ENTITY, "Some fields are wrong"),
+    row("report_too_long", StatusCode::UNPROCESSABLE_ENTITY, "The report has too many rows"),
     row("idempotency_key_reused", StatusCode::UNPROCESSABLE_ENTITY, "The key stands for another request"),
     row("sign_in_limit_address", StatusCode::TOO_MANY_REQUESTS, "Too many attempts from this address"),
     row("sign_in_limit_user", StatusCode::TOO_MANY_REQUESTS, "Too many attempts for this user"),
@@ -386,8 +394,8 @@ mod tests {
     use events::env::EnvRefusal;
     use events::ids::UserName;
     use events::login::LoginRefusal;
-    use events::nats_tap::NatsTapRefusal;
     use events::login::come_in::AddressRefusal;
+    use events::nats_tap::NatsTapRefusal;
     use events::quota::QuotaRefusal;
     use events::relay::RelayRefusal;
     use events::request::RequestRefusal;
@@ -395,6 +403,7 @@ mod tests {
     use events::session::SessionRefusal;
     use events::sign_in::SignInRefusal;
     use events::ssh_key::SshKeyRefusal;
+    use events::subscription::SubscriptionRefusal;
     use events::tenant::TenantRefusal;
     use events::token::TokenRefusal;
     use events::user::UserRefusal;
@@ -434,6 +443,12 @@ mod tests {
             Box::new(SignInRefusal::Taken),
             Box::new(SshKeyRefusal::NotFound),
             Box::new(SshKeyRefusal::Exists(text())),
+            Box::new(SubscriptionRefusal::NotFound),
+            Box::new(SubscriptionRefusal::NotYours(UserName::parse("alice").unwrap())),
+            Box::new(SubscriptionRefusal::NotAWebhook),
+            Box::new(SubscriptionRefusal::NotParked(1)),
+            Box::new(SubscriptionRefusal::TooManyParked),
+            Box::new(SubscriptionRefusal::ShownBefore),
             Box::new(TenantRefusal::NotFound),
             Box::new(TenantRefusal::Exists(text())),
             Box::new(TokenRefusal::NotFound),

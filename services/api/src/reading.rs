@@ -75,9 +75,14 @@ impl App {
     }
 
     pub async fn fleet(&self, asked: Asked) -> Result<Arc<Fleet>, Problem> {
-        let problem = |error| problem(asked.parameter, error);
-        let at = self.time_travel.sequence(asked.instant, Utc::now()).await.map_err(problem)?;
-        self.time_travel.fleet(at).await.map_err(problem)
+        let at = self.sequence(asked).await?;
+        self.time_travel.fleet(at).await.map_err(|error| problem(asked.parameter, error))
+    }
+
+    /// The sequence that an instant stands for: of a time, that of the last event that was stored up to then.
+    pub async fn sequence(&self, asked: Asked) -> Result<u64, Problem> {
+        let at = self.time_travel.sequence(asked.instant, Utc::now()).await;
+        at.map_err(|error| problem(asked.parameter, error))
     }
 }
 

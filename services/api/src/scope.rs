@@ -9,6 +9,7 @@ use events::ids::{BatchId, CommandId, EnvId, TenantId, UserName};
 use events::schedule::Schedule;
 use events::session::{Place, SessionEvent, SessionOpened};
 use events::ssh_key::SshKeyEvent;
+use events::subscription::Filter;
 use events::token::Token;
 use events::user::{Role, User};
 use events::{Event, Kind, Recorded, Subject};
@@ -36,6 +37,8 @@ enum Span {
     Environment(TenantId, EnvId),
     /// The progress of one batch that the caller may see, with the names of its commands.
     Batch(TenantId, BatchId, HashSet<String>),
+    /// What a subscription in the caller's name tells.
+    Subscription(Filter),
 }
 
 pub struct Scope {
@@ -48,6 +51,10 @@ pub struct Scope {
 const OF_ENVIRONMENT: [Kind; 3] = [Kind::Env, Kind::Credential, Kind::Login];
 /// The kinds that live under the system's tenant and name theirs inside.
 const OF_SYSTEM: [Kind; 2] = [Kind::User, Kind::Token];
+/// Of these no subscription tells: credentials and the digests of taps' passwords stay here, what became of a delivery
+/// would be the next one, and the others lie under no tenant.
+const NEVER_SUBSCRIBED: [Kind; 6] =
+    [Kind::Credential, Kind::Subscription, Kind::Port, Kind::User, Kind::Token, Kind::NatsTap];
 
 impl Scope {
     pub fn wanted(caller: Caller, wanted: Wanted) -> Self {
@@ -62,6 +69,11 @@ impl Scope {
         let name = |server| String::from(CommandId::of(&id, server, requested.at));
         let commands = requested.servers.iter().map(name).collect();
         Self { caller, span: Span::Batch(tenant, id, commands), owners: HashMap::new() }
+    }
+
+    /// Of the caller's own tenant, whatever the caller sees besides.
+    pub fn subscription(caller: Caller, filter: Filter) -> Self {
+        Self { caller, span: Span::Subscription(filter), owners: HashMap::new() }
     }
 
     pub fn caller(&self) -> &Caller {
@@ -81,6 +93,13 @@ impl Scope {
                 Subject::new(tenant.clone(), Kind::Batch, id.as_str()).to_string(),
                 format!("ev.{tenant}.{}.*", Kind::Command.wire_name()),
             ],
+            Span::Subscription(filter) => {
+                let tenant = &self.caller.tenant;
+                if filter.kinds.is_empty() {
+                    return vec![format!("ev.{tenant}.*.*")];
+                }
+                filter.kinds.iter().map(|kind| format!("ev.{tenant}.{kind}.*")).collect()
+            }
             Span::Wanted(wanted) => self.subjects_wanted(wanted),
         }
     }
@@ -114,6 +133,7 @@ impl Scope {
         match &self.span {
             Span::Environment(tenant, env) => Ok(of_environment(event, tenant, env)),
             Span::Batch(tenant, id, commands) => Ok(of_batch(event, tenant, id, commands)),
+            Span::Subscription(filter) => Ok(of_subscription(&self.caller, filter, event)),
             Span::Wanted(wanted) if !wants(wanted, event) => Ok(false),
             Span::Wanted(_) if self.caller.role == Role::Admin => Ok(true),
             Span::Wanted(_) => {
@@ -151,6 +171,7 @@ impl Scope {
             | Event::Server(_)
             | Event::Access(_)
             | Event::Relay(_)
+            | Event::Subscription(_)
             | Event::NatsTap(_)
             | Event::Request(_) => {
                 return Ok(Whose { tenant: Some(tenant.clone()), owner: None });
@@ -201,6 +222,7 @@ async fn look_up(app: &App, tenant: &TenantId, kind: Kind, id: &str) -> Result<W
         | Kind::Server
         | Kind::Access
         | Kind::Relay
+        | Kind::Subscription
         | Kind::NatsTap
         | Kind::Request => {
             let env = app.log.load::<Env>(tenant, id).await?.state;
@@ -245,6 +267,7 @@ fn of_environment(event: &Recorded, tenant: &TenantId, env: &EnvId) -> bool {
             | Event::Batch(_)
             | Event::Command(_)
             | Event::Schedule(_)
+            | Event::Subscription(_)
             | Event::NatsTap(_)
             | Event::Request(_) => false,
         }
@@ -267,12 +290,29 @@ fn of_batch(event: &Recorded, tenant: &TenantId, id: &BatchId, commands: &HashSe
             | Kind::Access
             | Kind::Relay
             | Kind::Schedule
+            | Kind::Subscription
             | Kind::User
             | Kind::SignIn
             | Kind::Token
             | Kind::NatsTap
             | Kind::Request => false,
         }
+}
+
+fn of_subscription(caller: &Caller, filter: &Filter, event: &Recorded) -> bool {
+    event.subject.tenant == caller.tenant && tells_of(caller, event.subject.kind) && filter.wants(event)
+}
+
+/// Operators and admins, who set subscriptions, see a tenant's things whoever owns them.
+pub fn tells_of(caller: &Caller, kind: Kind) -> bool {
+    let whose = Whose { tenant: Some(caller.tenant.clone()), owner: None };
+    !NEVER_SUBSCRIBED.contains(&kind) && caller.sees_event(kind, &whose)
+}
+
+/// What a subscription in the caller's name leaves out.
+pub fn kinds_hidden(caller: &Caller) -> Vec<&'static str> {
+    let hidden = Kind::ALL.iter().filter(|kind| !tells_of(caller, **kind));
+    hidden.map(|kind| kind.wire_name()).collect()
 }
 
 fn place_of(session: &SessionEvent) -> &Place {
@@ -302,15 +342,51 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
-    fn subjects(role: Role, wanted: Wanted) -> Vec<String> {
-        let caller = Caller {
+    fn caller(role: Role) -> Caller {
+        Caller {
             actor: "user:me".to_owned(),
             owner: UserName::parse("me").unwrap(),
             tenant: TenantId::parse("a").unwrap(),
             role,
             sign_in: None,
+        }
+    }
+
+    fn subjects(role: Role, wanted: Wanted) -> Vec<String> {
+        Scope::wanted(caller(role), wanted).subjects()
+    }
+
+    #[test]
+    fn a_subscription_tells_of_its_tenant_alone_and_never_of_credentials() {
+        let event = |tenant: &str, event: Event| Recorded {
+            seq: 1,
+            subject: Subject::new(TenantId::parse(tenant).unwrap(), event.kind(), "one"),
+            meta: events::Cause::new(uuid::Uuid::nil(), "user:me").meta(0, chrono::Utc::now()),
+            event,
         };
-        Scope::wanted(caller, wanted).subjects()
+        let of_tenant = || -> Event {
+            let registered = events::tenant::TenantRegistered { name: "A".to_owned() };
+            events::tenant::TenantEvent::from(registered).into()
+        };
+        let of_credential = || -> Event {
+            let revealed = events::credential::KeysAttached { fingerprints: vec![] };
+            events::credential::CredentialEvent::from(revealed).into()
+        };
+        let of_request = || -> Event {
+            let accepted = events::request::RequestAccepted { fingerprint: String::new() };
+            events::request::RequestEvent::from(accepted).into()
+        };
+        for role in [Role::Admin, Role::Operator] {
+            let told = |event: &Recorded| of_subscription(&caller(role), &Filter::default(), event);
+            assert!(told(&event("a", of_tenant())), "{role:?}");
+            assert!(!told(&event("b", of_tenant())), "{role:?}");
+            assert!(!told(&event("a", of_credential())), "{role:?}");
+            assert!(!tells_of(&caller(role), Kind::NatsTap), "{role:?}");
+            assert_eq!(told(&event("a", of_request())), role == Role::Admin, "{role:?}");
+        }
+        let kinds = Filter { kinds: ["env".to_owned(), "login".to_owned()].into(), ..Filter::default() };
+        let scope = Scope::subscription(caller(Role::Admin), kinds);
+        assert_eq!(scope.subjects(), ["ev.a.env.*", "ev.a.login.*"]);
     }
 
     #[test]

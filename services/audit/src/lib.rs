@@ -1,8 +1,8 @@
 //! What vouches for the log? A chain of hashes over its messages as they are stored, anchored by signatures; and who
 //! checks it: the log that is there, or a bundle of it without any server.
 //!
-//! [`run`] is the service that writes anchors; [`live`], [`export`], [`offline`], [`time_travel`] and [`what_if`] are for
-//! those who ask. Knows nothing of HTTP.
+//! [`run`] is the service that writes anchors; [`live`], [`export`], [`offline`], [`report`], [`time_travel`] and
+//! [`what_if`] are for those who ask. Knows nothing of HTTP.
 
 pub mod chain;
 pub mod check;
@@ -18,6 +18,7 @@ mod metrics;
 pub mod offline;
 mod reading;
 pub mod record;
+pub mod report;
 #[cfg(test)]
 mod testing;
 pub mod time_travel;

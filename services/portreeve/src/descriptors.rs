@@ -1,5 +1,5 @@
-//! How many descriptors may a gateway have? As many as it may ask for: a session takes two, and what a shell
-//! or systemd gives by itself (1,024) is soon used up.
+//! How many descriptors may a service have? As many as it may ask for: a session at the gateway takes two, whoever
+//! follows events one, and what a shell or systemd gives by itself (1,024) is soon used up.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 

@@ -1,10 +1,11 @@
-//! How is HTTP served beyond its address? TLS files, and the proxies in front.
+//! How is HTTP served beyond its address, and where may it post to? TLS files, the proxies in front, webhooks.
 
 use std::path::PathBuf;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use api::{JupyterSettings, JupyterUrl, TlsFiles};
+use api::{JupyterSettings, JupyterUrl, TlsFiles, WebhookSettings};
 use ipnet::IpNet;
 
 use crate::settings::{self, BadSetting};
@@ -28,7 +29,20 @@ pub struct HttpArgs {
     /// https://{env}.jupyter.example.org for an origin for each environment
     #[arg(long, env = "PORTREEVE_JUPYTER_URL", value_name = "URL")]
     jupyter_url: Option<JupyterUrl>,
+    /// Ranges of addresses that webhooks may reach besides the public network; several after commas
+    #[arg(long, env = "PORTREEVE_WEBHOOK_RANGES", value_name = "RANGES", value_delimiter = ',', value_parser = settings::range)]
+    webhook_ranges: Vec<IpNet>,
+    /// Webhooks may be http:// too
+    #[arg(long, env = "PORTREEVE_WEBHOOK_HTTP")]
+    webhook_http: bool,
+    /// Seconds after which a delivery that failed is tried again, one wait after the other after commas; then it is
+    /// parked [default: 5 s to 24 h, nine waits over three days]
+    #[arg(long, env = "PORTREEVE_WEBHOOK_RETRY_S", value_name = "SECONDS", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..=RETRY_S_MAX))]
+    webhook_retry_s: Vec<u64>,
 }
+
+/// A week.
+const RETRY_S_MAX: u64 = 7 * 24 * 3_600;
 
 /// What can be meant by it.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +50,7 @@ pub struct HttpSettings {
     pub tls: Option<TlsFiles>,
     pub trusted_proxies: Vec<IpNet>,
     pub jupyter: JupyterSettings,
+    pub webhooks: WebhookSettings,
 }
 
 impl HttpArgs {
@@ -51,7 +66,15 @@ impl HttpArgs {
             readable("--tls-key (PORTREEVE_TLS_KEY)", &files.key)?;
         }
         let jupyter = JupyterSettings { listen: self.jupyter_listen, url: self.jupyter_url };
-        Ok(HttpSettings { tls, trusted_proxies: self.trusted_proxies, jupyter })
+        let mut webhooks = WebhookSettings {
+            ranges: self.webhook_ranges,
+            http: self.webhook_http,
+            ..WebhookSettings::default()
+        };
+        if !self.webhook_retry_s.is_empty() {
+            webhooks.retry_after = self.webhook_retry_s.into_iter().map(Duration::from_secs).collect();
+        }
+        Ok(HttpSettings { tls, trusted_proxies: self.trusted_proxies, jupyter, webhooks })
     }
 }
 

@@ -52,6 +52,7 @@ enum Command {
     Schedule(client::schedule::ScheduleArgs),
     Batch(client::batch::BatchArgs),
     Events(client::events::EventsArgs),
+    Subscription(client::subscription::SubscriptionArgs),
     Audit(client::audit::AuditArgs),
     Projections(client::projections::ProjectionsArgs),
     Tenant(client::people::TenantArgs),
@@ -131,7 +132,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Up(args) => {
             args.log.init(LOG_UP);
             descriptors::raise_limit();
-            Ok(up::run(args.check()?, kit::shutdown::on_signal()?).await?)
+            Ok(Box::pin(up::run(args.check()?, kit::shutdown::on_signal()?)).await?)
         }
         Command::Setup(args) => {
             args.log.init(LOG_ALONE);
@@ -141,6 +142,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::NatsIssuer => Ok(nats_issuer::print()?),
         Command::Api(args) => {
             args.common.log.init(LOG_ALONE);
+            descriptors::raise_limit();
             Ok(args.check()?.run(kit::shutdown::on_signal()?).await?)
         }
         Command::Provisioner(args) => {
@@ -181,6 +183,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Batch(args) => Ok(args.run().await?),
         Command::Key(args) => Ok(args.run().await?),
         Command::Events(args) => Ok(args.run().await?),
+        Command::Subscription(args) => Ok(args.run().await?),
         Command::Audit(client::audit::AuditArgs { what: client::audit::Audit::Run(args), .. }) => {
             args.common.log.init(LOG_ALONE);
             Ok(args.check()?.run(kit::shutdown::on_signal()?).await?)

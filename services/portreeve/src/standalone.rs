@@ -129,6 +129,7 @@ impl ApiArgs {
             rates: api::Rates::default(),
             jupyter: http.jupyter,
             nats_taps: self.taps.at(&self.common.nats),
+            webhooks: http.webhooks,
             beside: axum::Router::new(),
         };
         Ok(Standalone { config, health_listen: self.common.health_listen })

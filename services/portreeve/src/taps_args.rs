@@ -47,7 +47,9 @@ impl WebsocketListener {
                 format!("tls {{ cert_file: {}, key_file: {} }}", path(&files.cert), path(&files.key))
             }
         };
-        format!("\n# For those who follow the events.\nwebsocket {{\n  host: {host}\n  port: {port}\n  {tls}\n}}\n")
+        format!(
+            "\n# For those who follow the events.\nwebsocket {{\n  host: {host}\n  port: {port}\n  {tls}\n}}\n"
+        )
     }
 
     /// As those are told who are told nothing else.

@@ -319,6 +319,7 @@ impl Start<'_> {
             rates: api::Rates::default(),
             jupyter: self.settings.http.jupyter.clone(),
             nats_taps: self.taps_at(reached),
+            webhooks: self.settings.http.webhooks.clone(),
             beside: relays.routes(),
         };
         services.start("api", |drain| api::run(api, health.clone(), drain));

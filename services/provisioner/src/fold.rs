@@ -94,6 +94,7 @@ impl Fold {
             | Event::Batch(_)
             | Event::Command(_)
             | Event::Schedule(_)
+            | Event::Subscription(_)
             | Event::NatsTap(_)
             | Event::Request(_) => {}
         }

@@ -77,6 +77,7 @@ impl Worker for Reactions {
             | Event::Batch(_)
             | Event::Command(_)
             | Event::Schedule(_)
+            | Event::Subscription(_)
             | Event::NatsTap(_)
             | Event::Request(_) => Outcome::Done,
         }

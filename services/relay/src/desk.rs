@@ -131,6 +131,7 @@ impl Desk {
             | Event::Session(_)
             | Event::Access(_)
             | Event::Schedule(_)
+            | Event::Subscription(_)
             | Event::User(_)
             | Event::SignIn(_)
             | Event::Token(_)

@@ -170,6 +170,7 @@ impl Dispatcher {
             | Event::Access(_)
             | Event::Batch(_)
             | Event::Schedule(_)
+            | Event::Subscription(_)
             | Event::User(_)
             | Event::SignIn(_)
             | Event::Token(_)

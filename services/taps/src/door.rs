@@ -35,7 +35,10 @@ impl Door {
                     Err(_) => None,
                 };
                 if let Err(error) = door.answer(&knock, admission).await {
-                    tracing::warn!(error = chain(&error), "somebody who knocked at the server was not answered");
+                    tracing::warn!(
+                        error = chain(&error),
+                        "somebody who knocked at the server was not answered"
+                    );
                 }
             });
         }

@@ -58,9 +58,7 @@ impl Upkeep {
             }
             removed.insert(tap.id.clone());
         }
-        let gone = |user: &str| {
-            Way::of(user).is_some_and(|(id, _)| revoked.iter().any(|tap| tap.id == id))
-        };
+        let gone = |user: &str| Way::of(user).is_some_and(|(id, _)| revoked.iter().any(|tap| tap.id == id));
         for account in [LISTENERS, FOLLOWERS] {
             for who in self.followers.connected(account).await?.iter().filter(|who| gone(&who.user)) {
                 self.followers.disconnect(who).await?;

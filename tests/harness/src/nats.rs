@@ -16,8 +16,7 @@ const READY_WAIT_MAX: Duration = Duration::from_secs(20);
 /// Ports tried: another program may take a free one first.
 const PORTS_TRIED_MAX: usize = 5;
 /// Users of the product's configuration.
-const USERS: [&str; 8] =
-    ["setup", "api", "provisioner", "projector", "audit", "gateway", "relay", "taps"];
+const USERS: [&str; 8] = ["setup", "api", "provisioner", "projector", "audit", "gateway", "relay", "taps"];
 /// The public key that derives from the password of `taps` (`portreeve nats-issuer`).
 const TAPS_ISSUER: &str = "AC3ND44Q56EOBKC226XJTSOGRNRSBV6Q3F7E47JRY3UGJE6EERPFFYII";
 

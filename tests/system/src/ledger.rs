@@ -110,6 +110,7 @@ impl Ledger {
                 | Event::Batch(_)
                 | Event::Command(_)
                 | Event::Schedule(_)
+                | Event::Subscription(_)
                 | Event::NatsTap(_)
                 | Event::Request(_) => {}
             }

@@ -52,6 +52,7 @@ impl Guest {
             | Kind::Batch
             | Kind::Command
             | Kind::Schedule
+            | Kind::Subscription
             | Kind::NatsTap
             | Kind::Request => false,
         }

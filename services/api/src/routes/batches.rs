@@ -6,9 +6,9 @@ use axum::response::Response;
 use events::batch::cancel::cancel as cancel_rule;
 use events::batch::{Batch, BatchRequested};
 use events::ids::{BatchId, CommandId, TenantId};
+use projections::batches;
 use projections::batches::Filter;
 use projections::commands::Filter as CommandFilter;
-use projections::batches;
 use serde::Serialize;
 use utoipa::ToSchema;
 

@@ -163,9 +163,8 @@ fn shown(found: Differences, app: &App, caller: &Caller) -> Vec<Difference> {
         difference("relay", both, |row| (row.relay_id.to_string(), row.tenant.clone()), view)
     }));
     all.extend(found.schedules.into_iter().filter_map(|both| {
-        let view = |(row, run): (ScheduleRow, Option<RunRow>)| {
-            json(schedule::View::of(row, run.map(DueView::from)))
-        };
+        let view =
+            |(row, run): (ScheduleRow, Option<RunRow>)| json(schedule::View::of(row, run.map(DueView::from)));
         difference("schedule", both, |(row, _)| (row.schedule_id.to_string(), row.tenant.clone()), view)
     }));
     all.extend(found.batches.into_iter().filter_map(|both| {

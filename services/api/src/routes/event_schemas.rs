@@ -5,7 +5,6 @@ use axum::extract::Path;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use events::schema;
-use serde_json::Value;
 
 use crate::problem::{Problem, ProblemDetails};
 

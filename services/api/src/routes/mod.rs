@@ -26,6 +26,7 @@ pub mod login;
 pub mod logins;
 pub mod mark_job;
 pub mod nats_taps;
+pub mod parked_deliveries;
 pub mod people_groups;
 pub mod ports;
 pub mod progress;
@@ -34,6 +35,7 @@ pub mod recordings;
 pub mod register_server;
 pub mod relays;
 pub mod replay_log;
+pub mod report_log;
 pub mod reset_password;
 pub mod run_command;
 pub mod schedules;
@@ -47,6 +49,8 @@ pub mod sessions;
 pub mod set_allow_list;
 pub mod show_environment;
 pub mod ssh_keys;
+pub mod subscription_events;
+pub mod subscriptions;
 pub mod tenant_recording;
 pub mod tenants;
 pub mod terminal_shares;
@@ -142,6 +146,14 @@ pub fn all() -> OpenApiRouter<App> {
         .routes(routes!(batches::cancel))
         .routes(routes!(schedules::add, schedules::list))
         .routes(routes!(schedules::show, schedules::patch, schedules::remove))
+        .routes(routes!(subscriptions::add, subscriptions::list))
+        .routes(routes!(subscriptions::show, subscriptions::patch, subscriptions::remove))
+        .routes(routes!(subscriptions::rotate))
+        .routes(routes!(subscription_events::follow))
+        .routes(routes!(subscription_events::acknowledge))
+        .routes(routes!(parked_deliveries::list))
+        .routes(routes!(parked_deliveries::retry))
+        .routes(routes!(parked_deliveries::give_up_one))
         .routes(routes!(approve_batch::approve))
         .routes(routes!(approve_batch::reject))
         .routes(routes!(people_groups::set))
@@ -155,6 +167,7 @@ pub fn all() -> OpenApiRouter<App> {
         .routes(routes!(export_log::export_bundle))
         .routes(routes!(replay_log::replay))
         .routes(routes!(compare_log::diff))
+        .routes(routes!(report_log::report))
         .routes(routes!(explain_event::explain))
         .routes(routes!(explain_event::timeline))
         .routes(routes!(what_if::ask))

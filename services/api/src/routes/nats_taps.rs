@@ -13,7 +13,7 @@ use events::nats_tap::leave::leaves;
 use events::nats_tap::{NatsTap, NatsTapIssued, NatsTapRefusal, issue::issue, revoke::revoke as revoke_rule};
 use events::user::Role;
 use nats::followers::{FOLLOWED, FOLLOWERS_API};
-use nats::{Position, Way, inbox_prefix};
+use nats::{TapPosition, Way, inbox_prefix};
 use projections::nats_taps::{self, Filter, NatsTapRow};
 use serde::Serialize;
 use serde_json::Value;
@@ -134,9 +134,9 @@ pub struct Progress {
     pending: u64,
 }
 
-impl From<Position> for Progress {
-    fn from(position: Position) -> Self {
-        let Position { delivered, acknowledged, unacknowledged, pending } = position;
+impl From<TapPosition> for Progress {
+    fn from(position: TapPosition) -> Self {
+        let TapPosition { delivered, acknowledged, unacknowledged, pending } = position;
         Self { delivered, acknowledged, unacknowledged, pending }
     }
 }
@@ -207,7 +207,8 @@ fn sees_taps(caller: &Caller) -> Result<(), Problem> {
 /// Two users of the server with one password, which is shown once: `live` hears events as they are stored, `resume`
 /// pulls from a consumer of its own and goes on where it was. Both see the tenant's events of these kinds and nothing
 /// else, and change nothing. Messages are events as they were stored, with CloudEvents' attributes as headers. What
-/// tells of secrets (kinds `credential`, `server`, `relay`) and what stands under the system's own tenant does not leave.
+/// tells of secrets (kinds `credential`, `server`, `relay`, `subscription`, `nats_tap`) and what stands under the
+/// system's own tenant does not leave.
 #[utoipa::path(
     post, path = "/api/nats-taps", tag = "events", request_body = AskedShape,
     responses(
@@ -241,7 +242,8 @@ pub async fn add(State(app): State<App>, Asking(incoming): Asking) -> Result<Res
         digest: token_digest(&password),
     };
     let rule = |tap: &NatsTap| issue(tap, issued.clone());
-    let decided = app.log.decide::<NatsTap, _>(&asked.tenant, id.as_str(), &cause, index::FIRST, rule).await?;
+    let decided =
+        app.log.decide::<NatsTap, _>(&asked.tenant, id.as_str(), &cause, index::FIRST, rule).await?;
     // a repeated command finds the tap it made before, whose password nobody has any more
     if decided.state.issued.as_ref().is_none_or(|there| there.digest != issued.digest) {
         return Err(Problem::refused(&NatsTapRefusal::ShownBefore));
@@ -335,7 +337,10 @@ pub async fn show(
     let progress = match app.nats_taps.positions.of(&row.consumer).await {
         Ok(progress) => progress.map(Progress::from),
         Err(error) => {
-            tracing::warn!(error = kit::error::chain(&error), "the server does not say how far a tap has come");
+            tracing::warn!(
+                error = kit::error::chain(&error),
+                "the server does not say how far a tap has come"
+            );
             None
         }
     };

@@ -18,7 +18,6 @@ use events::user::Role;
 use ipnet::IpNet;
 use projections::relays::{self, Filter, RelayRow};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::access::Caller;
@@ -30,7 +29,6 @@ use crate::incoming::{Enrolling, Incoming};
 use crate::params::{Params, yes_or_no};
 use crate::position;
 use crate::problem::{Problem, ProblemDetails};
-use crate::readers;
 use crate::reading::AS_OF;
 use crate::relay_fields::{self, AskedShape};
 use crate::routes::Listed;

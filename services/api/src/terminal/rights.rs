@@ -116,6 +116,7 @@ fn concerns(event: &Recorded, shell: &Arc<Shell>) -> bool {
         | Event::Batch(_)
         | Event::Command(_)
         | Event::Schedule(_)
+        | Event::Subscription(_)
         | Event::Server(
             ServerEvent::ServerRegistered(_)
             | ServerEvent::HostKeyPinned(_)

@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::world::*;
 
 /// Whoever writes anchors, until it is dropped.
-fn writer(world: &World) -> DropGuard {
+pub fn writer(world: &World) -> DropGuard {
     let ends = CancellationToken::new();
     let keys: MasterKeys = world.keys.clone();
     let config = Config {

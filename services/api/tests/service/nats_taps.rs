@@ -39,7 +39,11 @@ async fn a_tap_is_shown_whole_once_and_listed_without_its_password() {
     let after = made.position.unwrap();
     let shown = world.admin.get(&format!("/api/nats-taps/{id}?after={after}")).await.unwrap();
     let shown = shown.expect(200).unwrap();
-    assert_eq!((&shown.body["resume"], &shown.body["progress"]), (resume, &Value::Null), "nobody followed yet");
+    assert_eq!(
+        (&shown.body["resume"], &shown.body["progress"]),
+        (resume, &Value::Null),
+        "nobody followed yet"
+    );
     let listed = world.admin.list(&format!("/api/nats-taps?after={after}")).await.unwrap();
     assert_eq!(listed.len(), 1);
     let everything = world.everything().await.iter().map(|event| format!("{event:?}")).collect::<String>();
@@ -69,7 +73,9 @@ async fn what_a_role_does_not_see_and_what_tells_of_secrets_is_in_no_tap() {
         expected.retain(|kind| sees_sign_ins || *kind != "sign_in");
         expected.sort_unstable();
         assert_eq!(kinds(&made.body), expected, "{role}");
-        for kind in ["credential", "server", "relay", "token", "user", "request", "nats_tap", "port", "*", ">"] {
+        for kind in
+            ["credential", "server", "relay", "token", "user", "request", "nats_tap", "port", "*", ">"]
+        {
             let body = json!({"name": "x", "kinds": ["env", kind]});
             let refused = caller.post("/api/nats-taps", &body).await.unwrap();
             problem(&refused, 422, "validation_failed");
@@ -105,7 +111,12 @@ async fn a_tap_of_another_tenant_does_not_exist() {
     auditor.get(&path).await.unwrap().expect(200).unwrap();
     problem(&auditor.delete(&path).await.unwrap(), 403, "forbidden");
     let own = auditor.post("/api/nats-taps", &json!({"name": "a"})).await.unwrap().expect(201).unwrap();
-    auditor.delete(&format!("/api/nats-taps/{}", own.text("tap_id").unwrap())).await.unwrap().expect(200).unwrap();
+    auditor
+        .delete(&format!("/api/nats-taps/{}", own.text("tap_id").unwrap()))
+        .await
+        .unwrap()
+        .expect(200)
+        .unwrap();
     // an administrator issues for any and revokes any
     let made = world.admin.post("/api/nats-taps", &json!({"name": "c", "tenant_id": "red"})).await.unwrap();
     assert_eq!(made.expect(201).unwrap().text("tenant_id").unwrap(), "red");

@@ -52,6 +52,8 @@ pub struct World {
     /// What the API was started with.
     pub config: api::Config,
     ends: CancellationToken,
+    /// Of the API alone.
+    api_ends: CancellationToken,
     _ends: DropGuard,
 }
 
@@ -108,11 +110,13 @@ pub async fn world_with(change: impl FnOnce(&mut api::Config)) -> World {
         // any port
         jupyter: api::JupyterSettings { listen: Some(([127, 0, 0, 1], 0).into()), url: None },
         nats_taps: api::NatsTapsAt { url: nats.url(), websocket_url: None },
+        webhooks: api::WebhookSettings::default(),
         beside: axum::Router::new(),
     };
     change(&mut api);
     let (secure, started_with) = (api.tls.is_some(), api.clone());
-    let serving = api::serve(api, listener, health.clone(), ends.clone());
+    let api_ends = ends.child_token();
+    let serving = api::serve(api, listener, health.clone(), api_ends.clone());
     tokio::spawn(async move {
         if let Err(error) = serving.await {
             eprintln!("the API ended: {error:?}");
@@ -129,6 +133,7 @@ pub async fn world_with(change: impl FnOnce(&mut api::Config)) -> World {
         provisioner,
         config: started_with,
         ends: ends.clone(),
+        api_ends,
         _ends: ends.drop_guard(),
     };
     if secure {
@@ -286,9 +291,9 @@ impl World {
         self.log.head().await.unwrap()
     }
 
-    /// The API drains and ends; the log stays.
+    /// The API drains and ends; the log stays, and so do other processes of the API.
     pub fn end_api(&self) {
-        self.ends.cancel();
+        self.api_ends.cancel();
     }
 
     /// All events so far.

@@ -1,6 +1,7 @@
 //! `portreeve audit`: who did what, and can it be proven? Without a verb, the service that writes anchors.
 
 use super::audit_evidence::{ExportArgs, VerifyArgs};
+use super::audit_report::ReportArgs;
 use super::audit_time::{DiffArgs, ExplainArgs, ReplayArgs, TimelineArgs};
 use super::audit_what_if::WhatIfArgs;
 use super::env::{done, items, show_all};
@@ -56,6 +57,8 @@ pub enum Audit {
     Verify(VerifyArgs),
     /// Write the log with what vouches for it into a file
     Export(ExportArgs),
+    /// Who had access, who failed to log in, what was run and done; and whether a report is what the log says
+    Report(ReportArgs),
     /// Sign everything up to now
     Anchor,
     /// The keys that sign, and signed
@@ -76,6 +79,7 @@ pub const VERBS: &[&str] = &[
     "what-if",
     "verify",
     "export",
+    "report",
     "anchor",
     "keys",
     "rotate-key",
@@ -122,6 +126,7 @@ impl AuditArgs {
             Audit::WhatIf(what_if) => what_if.run(target).await,
             Audit::Verify(verify) => verify.run(target).await,
             Audit::Export(export) => export.run(target).await,
+            Audit::Report(report) => report.run(target).await,
             Audit::Anchor => {
                 let anchored = target.connect()?.write(Method::POST, "/api/audit/anchor", None).await?;
                 let upto = anchored["upto"].as_u64().unwrap_or_default();

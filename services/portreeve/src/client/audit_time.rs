@@ -164,7 +164,7 @@ pub fn instant(text: &str) -> Result<String, String> {
     Ok(time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
 }
 
-fn given(pairs: Vec<(&'static str, Option<String>)>) -> Vec<(&'static str, String)> {
+pub fn given(pairs: Vec<(&'static str, Option<String>)>) -> Vec<(&'static str, String)> {
     pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 

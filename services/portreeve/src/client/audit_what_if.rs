@@ -138,7 +138,9 @@ impl WhatIfArgs {
             let whose = match (env, tenant) {
                 (Some(env), _) => ("env_id", json!(env)),
                 (None, Some(tenant)) => ("tenant_id", json!(tenant)),
-                (None, None) => return Err(usage("--allow needs --env or --tenant: whose allow-list is it?")),
+                (None, None) => {
+                    return Err(usage("--allow needs --env or --tenant: whose allow-list is it?"));
+                }
             };
             let list = given(vec![(whose.0, Some(whose.1)), ("ranges", Some(json!(allow)))]);
             policy.insert("allow_list".to_owned(), Value::Object(list));

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod audit_evidence;
+mod audit_report;
 mod audit_time;
 mod audit_what_if;
 pub mod batch;
@@ -24,6 +25,7 @@ pub mod server_doctor;
 pub mod server_grant;
 pub mod server_import;
 pub mod sse;
+pub mod subscription;
 pub mod table;
 
 use std::path::PathBuf;

@@ -98,3 +98,50 @@ async fn what_an_administrator_asks_for() {
     terminal.prints(&["projections", "rebuild", "quotas"]);
     assert!(terminal.refused(&["projections", "rebuild", "nothing"]).contains("404"));
 }
+
+#[tokio::test]
+async fn a_report_that_was_kept_is_held_against_the_log() {
+    let engine = EngineDouble::start().await.unwrap();
+    let setup = Setup::new(Some(engine.url()), free_ports::range(PORTS).unwrap());
+    let installation = Installation::new(setup).unwrap();
+    let _up = installation.up().await.unwrap();
+    let terminal = Terminal(installation);
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let status = |path: &str| {
+        let output = terminal.run(&["audit", "report", "--check", path]);
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+
+    terminal.prints(&["tenant", "create", "Team Blue"]);
+    let (json, csv) = (file("privileged.json"), file("privileged.csv"));
+    terminal.prints(&["audit", "report", "privileged", "--to", "3", "--out", &json]);
+    terminal.prints(&["audit", "report", "privileged", "--to", "3", "--csv", "--out", &csv]);
+    let again = terminal.run(&["audit", "report", "access", "--out", &json]);
+    assert_eq!(again.status.code(), Some(64), "nothing is overwritten");
+    assert!(terminal.prints(&["audit", "report", "privileged"]).contains("TenantRegistered"));
+    assert_eq!(terminal.json(&["audit", "report", "access"])["report"], "access");
+    for path in [&json, &csv] {
+        let (code, said) = status(path);
+        assert_eq!(code, Some(0), "{said}");
+        // somebody else's name in it
+        let text = std::fs::read_to_string(path).unwrap();
+        let changed = text.replacen("TenantRegistered", "TenantForgotten", 1);
+        assert_ne!(changed, text);
+        std::fs::write(path, changed).unwrap();
+        let (code, said) = status(path);
+        assert!(code == Some(1) && said.contains("file  CHANGED"), "{code:?} {said}");
+    }
+    let manifest = format!("{csv}.manifest.json");
+    let head: Value = serde_json::from_str(&std::fs::read_to_string(&manifest).unwrap()).unwrap();
+    let beyond = head.to_string().replacen("\"to_sequence\":3", "\"to_sequence\":99999", 1);
+    std::fs::write(&manifest, beyond).unwrap();
+    let (code, said) = status(&csv);
+    assert!(code == Some(1) && said.contains("log   DIFFERS"), "{code:?} {said}");
+    std::fs::write(&json, "{}").unwrap();
+    for path in [json, file("none")] {
+        let (code, said) = status(&path);
+        assert!(code == Some(2), "{code:?} {said}");
+    }
+}

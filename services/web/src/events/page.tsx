@@ -10,7 +10,7 @@ import { clock, instant } from "../shown";
 import { follow } from "../sse";
 import type { Event, Following } from "../sse";
 
-const KINDS = ["env", "login", "session", "credential", "ssh_key", "server", "access", "relay", "batch", "command", "schedule", "nats_tap", "port", "quota", "tenant", "user", "sign_in", "token", "request"];
+const KINDS = ["env", "login", "session", "credential", "ssh_key", "server", "access", "relay", "batch", "command", "schedule", "subscription", "nats_tap", "port", "quota", "tenant", "user", "sign_in", "token", "request"];
 /** Rows on the page; older ones go. */
 const SHOWN_MAX = 500;
 const TIME_S = { hour: 3600, day: 86_400 };

@@ -1,6 +1,9 @@
 //! Does the same rule still give the same event? The state is folded from what the aggregate had before it; what was
 //! asked for stands in the event itself, and so does, mostly, the instant that the rule was given.
 
+mod nats_tap;
+mod subscription;
+
 use std::fmt::Debug;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -23,7 +26,6 @@ use crate::env::{
 };
 use crate::envelope::Recorded;
 use crate::login::{LoginEvent, lockout, record, unlock};
-use crate::nats_tap::{self, NatsTapEvent};
 use crate::ports::{PortEvent, allocate, block, release};
 use crate::quota::{QuotaEvent, claim};
 use crate::relay::{Relay, RelayConnected, RelayEvent, connect, rotate_key::rotate_key};
@@ -141,6 +143,7 @@ pub fn decide_again(past: &[Recorded], decided: &Recorded) -> Decided {
         },
         Event::Command(event) => command(&case, event, at),
         Event::Schedule(event) => schedule(&case, event),
+        Event::Subscription(event) => subscription::again(&case, event),
         Event::User(event) => match event.clone() {
             UserEvent::UserRegistered(asked) => {
                 case.on(|state| crate::user::register::register(state, asked))
@@ -156,10 +159,7 @@ pub fn decide_again(past: &[Recorded], decided: &Recorded) -> Decided {
             TokenEvent::TokenIssued(asked) => case.on(|state| crate::token::issue::issue(state, asked)),
             TokenEvent::TokenRevoked(_) => case.on(crate::token::revoke::revoke),
         },
-        Event::NatsTap(event) => match event.clone() {
-            NatsTapEvent::NatsTapIssued(asked) => case.on(|state| nats_tap::issue::issue(state, asked)),
-            NatsTapEvent::NatsTapRevoked(_) => case.on(nats_tap::revoke::revoke),
-        },
+        Event::NatsTap(event) => nats_tap::again(&case, event),
         Event::Request(RequestEvent::RequestAccepted(asked)) => {
             case.on(|state| accept::accept(state, asked.clone()))
         }
