@@ -100,8 +100,8 @@ enum Subscription {
 struct Add {
     name: String,
     /// Post each event there; without it somebody asks
-    #[arg(long)]
-    url: Option<String>,
+    #[arg(long, value_name = "URL")]
+    webhook: Option<String>,
     /// Only events of this type, for example EnvRequested
     #[arg(long = "type")]
     types: Vec<String>,
@@ -184,7 +184,7 @@ impl SubscriptionArgs {
 impl Add {
     fn body(&self) -> Value {
         let mut body = Map::from_iter([("name".to_owned(), json!(self.name))]);
-        body.extend(self.url.as_ref().map(|url| ("url".to_owned(), json!(url))));
+        body.extend(self.webhook.as_ref().map(|url| ("url".to_owned(), json!(url))));
         body.extend(self.from.map(|from| ("from".to_owned(), json!(from))));
         for (field, values) in [("types", &self.types), ("kinds", &self.kinds), ("ids", &self.ids)] {
             if !values.is_empty() {
@@ -257,7 +257,7 @@ mod tests {
             "env",
             "--kind",
             "session",
-            "--url",
+            "--webhook",
             "https://a.example/",
             "--from",
             "1",
