@@ -112,8 +112,8 @@ impl Stage {
         let (acme, other) = (Tap::of(1, "acme"), Tap::of(2, "other"));
         let taps = user(&server, "taps").await;
         for tap in [&acme, &other] {
-            let made = taps.followers().ensure_consumer(&tap.consumer(), tap.subjects(Way::Resume));
-            made.await.unwrap();
+            let (followers, consumer) = (taps.followers(), tap.consumer());
+            followers.ensure_consumer(&consumer, tap.subjects(Way::Resume)).await.unwrap();
         }
         let asked = answer(&taps, vec![acme.clone(), other.clone()]).await;
         Self { server, taps, acme, other, asked }

@@ -24,7 +24,7 @@ use crate::app::App;
 use crate::auth::token_digest;
 use crate::fields::{Fields, Wrong};
 use crate::idempotency::index;
-use crate::incoming::{Asking, Incoming};
+use crate::incoming::Asking;
 use crate::params::{Params, yes_or_no};
 use crate::position;
 use crate::problem::{Problem, ProblemDetails};
