@@ -96,7 +96,8 @@ async fn who_comes_back_goes_on_where_they_were_with_the_sequences_of_the_log() 
             other => Err(format!("{other:?}")),
         }
     });
-    assert_eq!(behind.await.unwrap().acknowledged, head - 5);
+    // an acknowledgement of the last moments may have gone with the server: then the event comes again
+    assert!(behind.await.unwrap().acknowledged <= head - 5);
     let follower = stage.acme.comes(&stage.server, Way::Resume).await;
     let place = stage.acme.place(&follower).await;
     let mut rest = place.fetch().max_messages(10).expires(SILENCE).messages().await.unwrap();
@@ -106,7 +107,8 @@ async fn who_comes_back_goes_on_where_they_were_with_the_sequences_of_the_log() 
         all.push(message.subject.to_string());
         message.ack().await.unwrap();
     }
-    assert_eq!(all, ["ev.acme.quota.two"]);
+    assert_eq!(all.pop().as_deref(), Some("ev.acme.quota.two"));
+    assert!(all.iter().all(|subject| subject == "ev.acme.quota.one"), "{all:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -291,5 +293,5 @@ async fn the_same_is_heard_over_a_web_socket() {
     assert!(until("PONG").await.contains("Permissions Violation"), "another tenant's is refused");
     stage.happen("one").await;
     let heard = until("stored.acme.quota.one").await;
-    assert!(!heard.contains("stored.other"), "{heard}");
+    assert!(!heard.contains("MSG stored.other"), "{heard}");
 }
