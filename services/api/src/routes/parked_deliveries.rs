@@ -105,9 +105,9 @@ async fn decide(
     incoming: &Incoming,
     rule: Rule,
 ) -> Result<Response, Problem> {
+    Fields::of(&incoming.body.json).finish(Some(()))?;
     let Found { tenant, id, .. } = find(app, &incoming.caller, id).await?;
     manages(&incoming.caller)?;
-    Fields::of(&incoming.body.json).finish(Some(()))?;
     let sequence: u64 = sequence.parse().map_err(|_| Problem::not_found("delivery"))?;
     let cause = incoming.accept(app).await?;
     let rule = |state: &Subscription| rule(state, sequence);

@@ -86,9 +86,9 @@ pub async fn acknowledge(
     Path(id): Path<String>,
     incoming: Incoming,
 ) -> Result<Response, Problem> {
+    let (sequence, reset) = fields::position(&incoming.body.json)?;
     let found = find(&app, &incoming.caller, &id).await?;
     manages(&incoming.caller)?;
-    let (sequence, reset) = fields::position(&incoming.body.json)?;
     let head = app.log.head().await?;
     if sequence > head {
         let detail = format!("must be at most {head}, the newest of the log");

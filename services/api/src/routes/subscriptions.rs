@@ -231,9 +231,9 @@ pub async fn patch(
     incoming: Incoming,
 ) -> Result<Response, Problem> {
     let caller = &incoming.caller;
+    let asked = read_change(&incoming.body.json, caller, app.postman.settings())?;
     let Found { tenant, id, .. } = find(&app, caller, &id).await?;
     manages(caller)?;
-    let asked = read_change(&incoming.body.json, caller, app.postman.settings())?;
     let cause = incoming.accept(&app).await?;
     let mut decided = app.log.load::<Subscription>(&tenant, id.as_str()).await?;
     if asked.sets() {
@@ -277,9 +277,9 @@ pub async fn remove(
     Path(id): Path<String>,
     incoming: Incoming,
 ) -> Result<Response, Problem> {
+    Fields::of(&incoming.body.json).finish(Some(()))?;
     let Found { tenant, id, .. } = find(&app, &incoming.caller, &id).await?;
     manages(&incoming.caller)?;
-    Fields::of(&incoming.body.json).finish(Some(()))?;
     let cause = incoming.accept(&app).await?;
     let decided =
         app.log.decide::<Subscription, _>(&tenant, id.as_str(), &cause, index::FIRST, remove_rule).await?;
@@ -315,12 +315,12 @@ pub async fn rotate(
     Path(id): Path<String>,
     incoming: Incoming,
 ) -> Result<Response, Problem> {
-    let Found { tenant, id, state, .. } = find(&app, &incoming.caller, &id).await?;
-    manages(&incoming.caller)?;
     let mut fields = Fields::of(&incoming.body.json);
     let overlap_s =
         fields.optional("overlap_s", fields::whole(0, OVERLAP_S_MAX)).unwrap_or(OVERLAP_S_DEFAULT);
     fields.finish(Some(()))?;
+    let Found { tenant, id, state, .. } = find(&app, &incoming.caller, &id).await?;
+    manages(&incoming.caller)?;
     if state.secret().is_none() {
         return Err(Problem::refused(&SubscriptionRefusal::NotAWebhook));
     }
